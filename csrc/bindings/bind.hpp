@@ -1,0 +1,12 @@
+// What module.cpp calls, one function per noun.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace gemm_tuner::bindings {
+
+void bind_problem(pybind11::module_& module);
+void bind_config(pybind11::module_& module);
+void bind_device(pybind11::module_& module);
+
+}  // namespace gemm_tuner::bindings

@@ -1,0 +1,65 @@
+#include <tuple>
+
+#include "bindings/bind.hpp"
+#include "bindings/value.hpp"
+#include "gemm/problem.hpp"
+
+namespace gemm_tuner::bindings {
+namespace {
+
+constexpr auto fields = std::tuple{Field{"op", &GemmProblem::op},
+                                   Field{"m", &GemmProblem::m},
+                                   Field{"n", &GemmProblem::n},
+                                   Field{"k", &GemmProblem::k},
+                                   Field{"batch", &GemmProblem::batch},
+                                   Field{"a_dtype", &GemmProblem::a_dtype},
+                                   Field{"b_dtype", &GemmProblem::b_dtype},
+                                   Field{"out_dtype", &GemmProblem::out_dtype},
+                                   Field{"precision", &GemmProblem::precision},
+                                   Field{"layout", &GemmProblem::layout},
+                                   Field{"alignment", &GemmProblem::alignment},
+                                   Field{"epilogue", &GemmProblem::epilogue}};
+
+DType usual_result_of(DType operand) {
+  switch (operand) {
+    case DType::int8:
+      return DType::int32;
+    case DType::float8_e4m3fn:
+    case DType::float8_e5m2:
+      return DType::bfloat16;
+    default:
+      return operand;
+  }
+}
+
+/// `dtype` stands for both operands, and what is not given follows from what is.
+GemmProblem make_problem(const py::kwargs& kwargs) {
+  if (kwargs.contains("dtype")) {
+    for (const char* name : {"a_dtype", "b_dtype"}) {
+      if (!kwargs.contains(name)) kwargs[name] = kwargs["dtype"];
+    }
+    kwargs.attr("pop")("dtype");
+  }
+  GemmProblem problem;
+  for (const char* name : {"m", "n", "k"}) {
+    if (!kwargs.contains(name)) throw py::type_error(std::string("missing argument '") + name + "'");
+  }
+  assign(problem, fields, kwargs);
+  if (!kwargs.contains("out_dtype")) problem.out_dtype = usual_result_of(problem.a_dtype);
+  validate(problem);
+  if (!kwargs.contains("alignment")) {
+    problem.alignment = contiguous_alignment(problem.m, problem.n, problem.k, problem.layout);
+  }
+  return problem;
+}
+
+}  // namespace
+
+void bind_problem(py::module_& module) {
+  bind_value<GemmProblem>(module, "GemmProblem", [](const GemmProblem& problem) { validate(problem); }, fields)
+      .def(py::init(&make_problem))
+      .def("__str__", [](const GemmProblem& self) { return to_string(self); })
+      .def_property_readonly("dtype", [](const GemmProblem& self) { return to_python(self.a_dtype); });
+}
+
+}  // namespace gemm_tuner::bindings

@@ -1,0 +1,8 @@
+#include "bindings/bind.hpp"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The native core of gemm_tuner: device query, config space, performance model.";
+  gemm_tuner::bindings::bind_problem(module);
+  gemm_tuner::bindings::bind_config(module);
+  gemm_tuner::bindings::bind_device(module);
+}

@@ -48,15 +48,11 @@ constexpr auto constant_fields =
                Field{"warpgroup_gain", &ModelConstants::warpgroup_gain},
                Field{"mma_per_sm_in_flight", &ModelConstants::mma_per_sm_in_flight},
                Field{"iteration_clk", &ModelConstants::iteration_clk},
-               Field{"smem_latency_clk", &ModelConstants::smem_latency_clk},
-               Field{"prologue_clk", &ModelConstants::prologue_clk},
-               Field{"epilogue_clk", &ModelConstants::epilogue_clk},
+               Field{"cta_clk", &ModelConstants::cta_clk},
                Field{"store_bytes_per_clk_per_sm", &ModelConstants::store_bytes_per_clk_per_sm},
                Field{"overlap", &ModelConstants::overlap},
-               Field{"wave_smoothing", &ModelConstants::wave_smoothing},
                Field{"short_row_bytes", &ModelConstants::short_row_bytes},
-               Field{"narrow_load_cost", &ModelConstants::narrow_load_cost},
-               Field{"sync_load_penalty", &ModelConstants::sync_load_penalty},
+               Field{"narrow_load_clk", &ModelConstants::narrow_load_clk},
                Field{"contention", &ModelConstants::contention}};
 
 template <class Struct, class Fields>

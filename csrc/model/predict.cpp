@@ -73,7 +73,8 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double covered_m = std::max(c.block_m, warps.warps_m * 16);
   const double covered_n = std::max(c.block_n, warps.warps_n * 8);
   const double gain = warpgroup || d.compute_capability != 90 ? 1.0 : 1.0 / k.warpgroup_gain;
-  const double fma_per_clk = r.tensor_core_instructions > 0 ? fma_rate(p, d) : d.fma.fp32;
+  const double tensor_rate = r.tensor_core_instructions > 0 ? tensor_core_rate(p, d) : 0;
+  const double fma_per_clk = tensor_rate > 0 ? tensor_rate : d.fma.fp32;
   it.tensor_clk =
       covered_m * covered_n * c.block_k / (fma_per_clk * k.tensor_efficiency * d.sustained_fraction * gain);
   it.mma_tiles = covered_m * covered_n / (16 * 8);

@@ -52,6 +52,7 @@ constexpr auto constant_fields =
                Field{"warpgroup_gain", &ModelConstants::warpgroup_gain},
                Field{"mma_per_sm_in_flight", &ModelConstants::mma_per_sm_in_flight},
                Field{"iteration_clk", &ModelConstants::iteration_clk},
+               Field{"load_issue_clk", &ModelConstants::load_issue_clk},
                Field{"cta_clk", &ModelConstants::cta_clk},
                Field{"store_bytes_per_clk_per_sm", &ModelConstants::store_bytes_per_clk_per_sm},
                Field{"overlap", &ModelConstants::overlap},

@@ -9,6 +9,9 @@
 
 namespace gemm_tuner {
 
+/// At most so many candidates differ in nothing but group_m.
+inline constexpr int max_group_variants = 3;
+
 /// Legal candidates, in a fixed order; never empty for a dtype that the device supports.
 std::vector<GemmConfig> space(const GemmProblem& problem, const DeviceSpec& device);
 

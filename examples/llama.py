@@ -20,13 +20,12 @@ LLAMA_3_2_1B = LlamaConfig(
     head_dim=64,
     max_position_embeddings=131072,
     tie_word_embeddings=True,
-    dtype="bfloat16",
 )
 
 
 def llama():
     with torch.device("meta"):
-        return LlamaForCausalLM._from_config(LLAMA_3_2_1B, dtype=torch.bfloat16)
+        return LlamaForCausalLM(LLAMA_3_2_1B).to(torch.bfloat16)
 
 
 def tokens(batch, length):
@@ -60,4 +59,4 @@ def decode_16():
 def train():
     """One training step of 512 tokens: forward with a loss; capture it with --backward."""
     ids = tokens(1, CONTEXT)
-    return llama().train(), (ids,), {"labels": ids, "use_cache": False}
+    return llama().train(), (ids,), {"labels": ids}

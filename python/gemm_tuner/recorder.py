@@ -53,14 +53,10 @@ NOT_TUNED = {
 @contextmanager
 def recording(seen: Capture) -> Iterator[None]:
     """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    # the fast path runs a whole encoder layer as one operator and hides its products
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with _attention_kept_whole_on_meta(), Recorder(seen):
+    # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
+    with torch.compiler.set_stance("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta():
+        with Recorder(seen):
             yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
 
 
 class Recorder(TorchDispatchMode):
@@ -77,11 +73,12 @@ class Recorder(TorchDispatchMode):
         if any(is_traceable_wrapper_subclass_type(t) for t in types):
             return NotImplemented  # a DTensor, a quantised or a nested tensor: note what it makes of the call
         if not isinstance(func, torch._ops.OpOverload):
+            self.seen.skip(f"{func}: what runs inside a higher-order operator is not seen")
             return func(*args, **kwargs)
         name = func._schema.name
         if name == ATTENTION and args[0].is_meta:
             return attention_on_meta(*args, **kwargs)
-        if name not in PRODUCTS:
+        if name not in PRODUCTS and func.namespace != "prim":  # prim operators are unknown to the dispatcher
             with self:  # inference mode hands over linear, matmul and einsum whole
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -96,7 +93,7 @@ class Recorder(TorchDispatchMode):
     def _note(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> None:
         product = PRODUCTS[name]
         a, b = args[product.first], args[product.first + 1]
-        if any(t.layout is not torch.strided for t in (a, b)):
+        if any(t.is_nested or t.layout is not torch.strided for t in (a, b)):
             self.seen.skip(f"{name}: operands that are not dense are not tuned")
         elif not all(isinstance(size, int) for size in (*a.shape, *b.shape)):
             self.seen.skip(f"{name}: sizes that are only symbols cannot be tuned")
@@ -193,6 +190,17 @@ def attention_on_meta(
 ) -> Any:
     """scaled_dot_product_attention of meta tensors as a GPU's fused kernel would run it: with no GEMM to be seen."""
     return _AttentionShapes.apply(query, key, value, attn_mask)
+
+
+@contextmanager
+def _encoder_layers_unfused() -> Iterator[None]:
+    """PyTorch runs an encoder layer in inference as one operator, which hides its products."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

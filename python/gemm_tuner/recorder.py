@@ -78,7 +78,7 @@ class Recorder(TorchDispatchMode):
         name = func._schema.name
         if name == ATTENTION and args[0].is_meta:
             return attention_on_meta(*args, **kwargs)
-        if name not in PRODUCTS and func.namespace != "prim":  # prim operators are unknown to the dispatcher
+        if name not in PRODUCTS and _may_be_composite(func, args):
             with self:  # inference mode hands over linear, matmul and einsum whole
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -145,6 +145,11 @@ def stored(operand: torch.Tensor) -> tuple[bool, int]:
     pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
     batch_stride = operand.stride(0) if operand.dim() == 3 and operand.shape[0] > 1 else 0
     return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, operand.storage_offset())
+
+
+def _may_be_composite(func: Any, args: Any) -> bool:
+    """prim operators are unknown to the dispatcher, and nested tensors have kernels where others have compositions."""
+    return func.namespace != "prim" and not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args)
 
 
 def _word(dtype: torch.dtype) -> str:

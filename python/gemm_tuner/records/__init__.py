@@ -1,0 +1,36 @@
+"""The record files: what was learned, kept as one self-contained line each. docs/records.md has the format."""
+
+from .export import lookup_table_key, serving_file_name, to_lookup_table, to_serving, write_serving
+from .file import Contents, Line, Skipped, append, read, require_appendable, write_atomically
+from .lookup import Index, Match, kernel_state, shape_distance
+from .record import SCHEMA, Fingerprint, Record, Versions, aten_kernel
+from .upkeep import Tally, Verdict, compact, merge, verify
+
+__all__ = [
+    "SCHEMA",
+    "Contents",
+    "Fingerprint",
+    "Index",
+    "Line",
+    "Match",
+    "Record",
+    "Skipped",
+    "Tally",
+    "Verdict",
+    "Versions",
+    "append",
+    "aten_kernel",
+    "compact",
+    "kernel_state",
+    "lookup_table_key",
+    "merge",
+    "read",
+    "require_appendable",
+    "serving_file_name",
+    "shape_distance",
+    "to_lookup_table",
+    "to_serving",
+    "verify",
+    "write_atomically",
+    "write_serving",
+]

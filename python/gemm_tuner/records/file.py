@@ -165,7 +165,7 @@ def _is_foreign(text: str) -> bool:
         values = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and values.get("schema") != SCHEMA
+    return isinstance(values, dict) and values.get("schema", SCHEMA) != SCHEMA
 
 
 def _begins_like_a_record(content: bytes) -> bool:

@@ -96,18 +96,27 @@ def append(path: str | Path, records: Iterable[Record]) -> None:
             raise RecordsError(f"cannot write to {path}: {error.strerror}; what it held before is kept") from None
 
 
-def require_appendable(path: str | Path) -> None:
-    """Raises RecordsError now where `append` could not work later; leaves no trace."""
+def open_for_append(path: str | Path) -> Contents:
+    """What the file holds now (nothing, where there is none), made sure that `append` can add to it; leaves no trace.
+
+    Raises RecordsError before any work is done where the records of that work could not be kept.
+    """
     path = Path(path)
-    if path.exists():
-        if not path.is_file():
-            raise RecordsError(f"cannot write records to {path}: it is not a regular file")
-        read(path)
-    elif not path.parent.is_dir():
-        raise RecordsError(f"cannot write records to {path}: there is no folder {path.parent}")
-    target = path if path.exists() else path.parent
-    if not os.access(target, os.W_OK) or not os.access(path.parent, os.W_OK):
-        raise RecordsError(f"cannot write records to {path}: no permission to write in {path.parent}")
+    require_writable(path)
+    return read(path) if path.exists() else Contents(path, (), ())
+
+
+def require_writable(path: str | Path) -> None:
+    """Raises RecordsError where a regular file cannot be made, or written, there; leaves no trace."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise RecordsError(f"cannot write to {path}: it is not a regular file")
+    if not path.parent.is_dir():
+        raise RecordsError(f"cannot write to {path}: there is no folder {path.parent}")
+    # the folder too: lock files and files on their way to being replaced lie beside the file itself
+    for place in (path, path.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise RecordsError(f"cannot write to {path}: no permission to write in {place}")
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -183,7 +192,7 @@ def _opened_for_append(path: Path) -> Iterator[int]:
         raise RecordsError(f"cannot write to {path}: {error.strerror}") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RecordsError(f"cannot write records to {path}: it is not a regular file")
+            raise RecordsError(f"cannot write to {path}: it is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -151,7 +151,7 @@ class Record:
             )
         except KeyError as error:
             raise RecordsError(f"it has no field {error}") from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # RuntimeError: text without a UTF-8 form
             raise RecordsError(f"it has a field that cannot be ({str(error).splitlines()[0]})") from None
 
 

@@ -6,26 +6,23 @@
 namespace gemm_tuner {
 
 struct ModelConstants {
-  double launch_us = 2.5;               // an empty kernel between two events
-  double memory_latency_clk = 700;      // global load that misses L2: 500-800 clocks (Jia et al. 2018; Luo et al. 2024)
-  double l2_bytes_per_clk_per_sm = 48;  // L2 to one SM: at most 64; about 40-50 sustained with every SM reading (A100)
-  double l2_hit_fraction = 0.6;         // of L2 that holds what is re-read, before lines are lost
-  double dram_efficiency = 0.85;        // of peak DRAM bandwidth that streams reach
-  double smem_bytes_per_clk = 128;      // 32 banks of 4 bytes (CUDA C++ Programming Guide)
-  double tensor_efficiency = 0.9;       // of peak, mma.sync with everything resident
-  double warpgroup_gain = 1.5;          // wgmma over mma.sync on sm_90: mma.sync reaches about 62 % of its peak
-  double mma_per_sm_in_flight = 16;     // independent instruction tiles that fill four tensor cores' pipelines
-  double iteration_clk = 60;            // barrier, waits and address arithmetic of one k iteration
-  double smem_latency_clk = 30;         // shared-memory load to use (Jia et al. 2018)
-  double prologue_clk = 900;            // index arithmetic, first loads
-  double epilogue_clk = 600;            // layout conversion and store, before its bytes
-  double store_bytes_per_clk_per_sm = 32;
-  double overlap = 0.5;                 // of a CTA's prologue and epilogue that a resident neighbour hides
-  double wave_smoothing = 0.3;          // 0: CTAs march in waves; 1: work flows as a fluid
-  double short_row_bytes = 64;          // rows of a tile shorter than this waste part of each L2 request
-  double narrow_load_cost = 1.0;        // clocks per extra 32-lane load instruction when alignment forbids 16-byte ones
-  double sync_load_penalty = 1.5;       // of latency, where elements are too narrow for cp.async (4 bytes)
-  double contention = 0.5;              // how much of a smaller bound adds to the largest (0: perfect overlap)
+  double launch_us = 4.5;                // from one kernel to the next on a stream, with the events around it
+  double memory_latency_clk = 1000;       // global load under load; 500-800 idle (Jia et al. 2018; Luo et al. 2024)
+  double l2_bytes_per_clk_per_sm = 40;   // L2 to one SM, all SMs reading; A100: 5120 bytes/clk over 108 SMs is 47 at best
+  double l2_hit_fraction = 0.7;          // of L2 that holds what will be read again
+  double dram_efficiency = 0.9;          // of peak DRAM bandwidth that streams reach
+  double smem_bytes_per_clk = 128;       // 32 banks of 4 bytes (CUDA C++ Programming Guide)
+  double tensor_efficiency = 0.96;       // of the tensor cores' peak, every pipeline full
+  double warpgroup_gain = 1.6;           // mma.sync reaches about 62 % of what wgmma does on sm_90 (Luo et al. 2024)
+  double mma_per_sm_in_flight = 22;      // independent instruction tiles that fill the pipelines of four tensor cores
+  double iteration_clk = 30;             // barrier, first shared-memory load and address arithmetic of a k iteration
+  double load_issue_clk = 6;             // address, mask and cp.async of one load of a thread
+  double cta_clk = 400;                  // index arithmetic before the loop and layout conversion after it
+  double store_bytes_per_clk_per_sm = 43;  // the result's way out
+  double overlap = 0.5;                  // of cta_clk and store that resident neighbours hide
+  double short_row_bytes = 45;           // tile rows near or below this waste part of each 32-byte-sector request
+  double narrow_load_clk = 0.3;          // per extra load instruction of a warp where alignment forbids 16-byte ones
+  double contention = 0.14;              // share of the smaller bounds that is not hidden behind the largest
 
   bool operator==(const ModelConstants&) const = default;
 };

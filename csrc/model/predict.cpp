@@ -7,8 +7,8 @@
 namespace gemm_tuner {
 namespace {
 
-constexpr double clocks_per_us_per_mhz = 1.0;  // 1 MHz is one clock per microsecond
 constexpr int full_load_bytes = 16;            // the widest load or cp.async of one thread
+constexpr double sm_partitions = 4;            // of an SM, each with one tensor core (Volta and later)
 constexpr int min_async_bytes = 4;             // the narrowest cp.async (PTX ISA)
 
 double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
@@ -21,10 +21,10 @@ double overlapped(double contention, double first, Rest... rest) {
   return largest + contention * (sum - largest);
 }
 
-/// 0 while the working set fits, 1 when it is far larger than the cache.
+/// Near 0 while the working set is small, 1 when it is far larger than the cache. This form, and no steeper one, keeps
+/// the traffic from growing with the number of SMs.
 double miss_fraction(double working_set_bytes, double cache_bytes) {
-  const double x = working_set_bytes / cache_bytes;
-  return x * x / (1 + x * x);
+  return working_set_bytes / (working_set_bytes + cache_bytes);
 }
 
 /// The output cut into tiles, and k into iterations.
@@ -53,7 +53,7 @@ struct Iteration {
   double l2_clk;
   double latency_clk;  // of the load that the iteration waits for, after prefetching
   double overhead_clk;
-  double mma_tiles;    // independent instruction tiles of the CTA
+  double fill;         // share of the SM's tensor pipelines that one CTA keeps busy; may exceed 1
 };
 
 /// Bytes that L2 moves for a tile of `rows` rows of `row_bytes`: short rows use their requests badly.
@@ -61,7 +61,8 @@ double requested_bytes(double rows, double row_bytes, const ModelConstants& k) {
   return rows * (row_bytes + k.short_row_bytes * k.short_row_bytes / (row_bytes + k.short_row_bytes));
 }
 
-Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const ModelConstants& k) {
+Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const KernelResources& r,
+                       const ModelConstants& k) {
   const double element_bytes = bytes_of(p.a_dtype);
   const bool warpgroup = uses_warpgroup_mma(p, c, d.compute_capability);
   const WarpGrid warps = warp_grid(c, warpgroup);
@@ -73,12 +74,15 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double covered_m = std::max(c.block_m, warps.warps_m * 16);
   const double covered_n = std::max(c.block_n, warps.warps_n * 8);
   const double gain = warpgroup || d.compute_capability != 90 ? 1.0 : 1.0 / k.warpgroup_gain;
-  it.tensor_clk = covered_m * covered_n * c.block_k /
-                  (fma_rate(p, d) * k.tensor_efficiency * d.sustained_fraction * gain);
-  it.mma_tiles = covered_m * covered_n / (16 * 8);
+  const double tensor_rate = r.tensor_core_instructions > 0 ? tensor_core_rate(p, d) : 0;
+  const double fma_per_clk = tensor_rate > 0 ? tensor_rate : d.fma.fp32;
+  it.tensor_clk =
+      covered_m * covered_n * c.block_k / (fma_per_clk * k.tensor_efficiency * d.sustained_fraction * gain);
+  // a warp lives in one of the SM's four partitions and uses its tensor core alone, if it has enough independent work
+  it.fill = std::min(covered_m * covered_n / (16 * 8) / k.mma_per_sm_in_flight, c.num_warps / sm_partitions);
 
   // every warp reads its rows of A and its columns of B; wgmma reads each operand once per warp group
-  const double a_reads = warpgroup ? 1 : warps.warps_n;
+  const double a_reads = warps.warps_n;
   const double b_reads = warpgroup ? std::max(1, warps.warps_m / 4) : warps.warps_m;
   const double written = a_bytes + b_bytes;
   it.smem_clk = (a_reads * a_bytes + b_reads * b_bytes + written) / k.smem_bytes_per_clk;
@@ -88,21 +92,23 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double requested = requested_bytes(a_bytes / a_row, a_row, k) + requested_bytes(b_bytes / b_row, b_row, k);
   const double load_bytes = std::min<double>(full_load_bytes, p.alignment * element_bytes);
   const double extra_loads = written / 32 * (1 / load_bytes - 1.0 / full_load_bytes);
-  it.l2_clk = requested / k.l2_bytes_per_clk_per_sm + k.narrow_load_cost * extra_loads;
+  const double spilled = 2.0 * r.spill_bytes * c.num_warps * 32;  // written and read back, once an iteration
+  it.l2_clk = (requested + spilled) / k.l2_bytes_per_clk_per_sm + k.narrow_load_clk * extra_loads;
 
   const bool async = load_bytes >= min_async_bytes && c.num_stages > 1;
-  it.latency_clk = async ? k.memory_latency_clk / (c.num_stages - 1) : k.memory_latency_clk * k.sync_load_penalty;
-  it.overhead_clk = k.iteration_clk + k.smem_latency_clk;
+  it.latency_clk = async ? k.memory_latency_clk / (c.num_stages - 1) : k.memory_latency_clk;
+  const double loads_per_thread = written / load_bytes / (32.0 * c.num_warps);
+  it.overhead_clk = k.iteration_clk + k.load_issue_clk * loads_per_thread;
   return it;
 }
 
-/// Clocks that `resident` CTAs on one SM need for one iteration each.
+/// Clocks that `resident` CTAs on one SM need for one iteration each; never fewer for more of them.
 double round_clk(const Iteration& it, double resident, const ModelConstants& k) {
-  const double fill = std::min(1.0, resident * it.mma_tiles / k.mma_per_sm_in_flight);
-  const double busy = overlapped(k.contention, resident * it.tensor_clk / fill, resident * it.smem_clk,
-                                 resident * it.l2_clk);
-  const double alone = std::max(it.latency_clk, it.overhead_clk + it.tensor_clk / fill);
-  return std::max(busy, alone) + k.contention * std::min(busy, alone) / resident;
+  const double busy = overlapped(k.contention, resident * it.tensor_clk / std::min(1.0, resident * it.fill),
+                                 resident * it.smem_clk, resident * it.l2_clk);
+  const double alone =
+      overlapped(k.contention, it.latency_clk, it.overhead_clk + it.tensor_clk / std::min(1.0, it.fill));
+  return overlapped(k.contention, busy, alone);
 }
 
 /// Bytes that DRAM moves: each operand once, plus what L2 cannot keep between the waves that read it again.
@@ -155,44 +161,38 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
                                 std::to_string(out.resources.registers_per_thread) + " registers per thread");
   }
   const Grid g = grid_of(p, c);
-  const Iteration it = iteration_of(p, c, d, k);
+  const Iteration it = iteration_of(p, c, d, out.resources, k);
   const double sms = d.available_sms;
-  const double per_wave = sms * out.ctas_per_sm;
-  const double full_waves = std::floor(g.ctas / per_wave);
-  const double rest = g.ctas - full_waves * per_wave;
-  const double rest_resident = std::ceil(rest / sms);
-  const double full_resident = std::min<double>(out.ctas_per_sm, std::ceil(g.ctas / sms));
-  const double clocks_per_us = d.clock_mhz * clocks_per_us_per_mhz;
+  const double clocks_per_us = d.clock_mhz;  // 1 MHz is one clock per microsecond
 
-  // per SM: the full waves and the last one, in clocks per iteration
-  const double full_round = round_clk(it, full_resident, k);
-  const double rest_round = rest_resident > 0 ? round_clk(it, rest_resident, k) : 0;
-  const double marched = full_waves * full_round + rest_round;
-  const double flowed = std::max(g.ctas / per_wave * full_round, std::min(full_round, marched));
-  const double rounds_clk = marched + k.wave_smoothing * (std::min(marched, flowed) - marched);
+  // the busiest SM runs `share` CTAs, as many at once as it can hold, the last of them with fewer neighbours
+  const double share = std::ceil(g.ctas / sms);
+  const double resident = std::min<double>(out.ctas_per_sm, share);
+  const double full_rounds = std::floor(share / resident);
+  const double left = share - full_rounds * resident;
+  const double rounds_clk = full_rounds * round_clk(it, resident, k) + (left > 0 ? round_clk(it, left, k) : 0);
   const double loop_us = g.iterations * rounds_clk / clocks_per_us;
 
-  const double edges = k.prologue_clk + k.epilogue_clk +
-                       c.block_m * c.block_n * (c.split_k > 1 ? 4.0 : bytes_of(p.out_dtype)) /
-                           k.store_bytes_per_clk_per_sm;
-  const double batches = std::ceil(g.ctas / sms);  // CTAs that the busiest SM runs, one after another or side by side
-  const double hidden = k.overlap * (1 - 1 / full_resident);
-  out.prologue_epilogue_us = edges * (1 + (batches - 1) * (1 - hidden)) / clocks_per_us;
+  const double edge_clk = k.cta_clk +
+                          c.block_m * c.block_n * (c.split_k > 1 ? 4.0 : bytes_of(p.out_dtype)) /
+                              k.store_bytes_per_clk_per_sm;
+  const double hidden = k.overlap * (1 - 1 / resident);
+  out.prologue_epilogue_us = edge_clk * (1 + (share - 1) * (1 - hidden)) / clocks_per_us;
 
   const double per_sm = g.iterations * g.ctas / sms / clocks_per_us;  // clocks of one iteration -> us, evenly spread
   out.tensor_bound_us = per_sm * it.tensor_clk;
   out.smem_bound_us = per_sm * it.smem_clk;
   out.l2_bound_us = per_sm * it.l2_clk;
-  out.latency_bound_us = per_sm * it.latency_clk / full_resident;
-  out.dram_bytes = dram_bytes_of(p, c, d, g, full_resident, k);
+  out.latency_bound_us = per_sm * it.latency_clk / resident;
+  out.dram_bytes = dram_bytes_of(p, c, d, g, resident, k);
   out.dram_bound_us = out.dram_bytes / (d.bandwidth_gbs * k.dram_efficiency * 1e3);
   out.main_loop_us = overlapped(k.contention, loop_us, out.dram_bound_us);
   out.launch_us = k.launch_us;
   out.reduction_us = reduction_us_of(p, c, d, k);
   out.latency_us = out.launch_us + out.prologue_epilogue_us + out.main_loop_us + out.reduction_us;
   out.ctas = static_cast<long long>(g.ctas);
-  out.waves = g.ctas / per_wave;
-  out.sm_utilization = g.ctas / (std::ceil(g.ctas / per_wave) * per_wave);
+  out.waves = g.ctas / (sms * out.ctas_per_sm);
+  out.sm_utilization = g.ctas / (share * sms);
   return out;
 }
 

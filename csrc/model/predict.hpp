@@ -30,7 +30,7 @@ struct Prediction {
   long long ctas = 0;
   double waves = 0;              // CTAs over what the available SMs hold at once
   int ctas_per_sm = 0;           // resident together
-  double sm_utilization = 0;     // useful share of the SM-time of all waves; 1 where the last wave is full
+  double sm_utilization = 0;     // CTAs over what the SMs could have run in that time; 1 where all get an equal share
 
   bool operator==(const Prediction&) const = default;
 };

@@ -107,7 +107,9 @@ text = st.text(max_size=40)
 def any_record(draw: st.DrawFn) -> Record:
     basis = draw(st.sampled_from(["measured", "predicted"]))
     return record(
-        device=Fingerprint(draw(text), draw(st.integers(50, 130)), draw(st.integers(1, 200)), draw(st.integers(1, 200))),
+        device=Fingerprint(
+            draw(text), draw(st.integers(50, 130)), draw(st.integers(1, 200)), draw(st.integers(1, 200))
+        ),
         problem=draw(problems),
         choice=draw(configs),
         latency_us=draw(times_us),
@@ -213,7 +215,9 @@ def test_a_failed_trial_needs_no_latency_but_a_reason() -> None:
     assert Record.from_json(failed.to_json()) == failed
 
 
-def test_torn_and_foreign_lines_are_told_by_number_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_torn_and_foreign_lines_are_told_by_number_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "r.jsonl"
     good = record().to_json()
     newer = good.replace(SCHEMA, "gemm_tuner.record/2")
@@ -463,7 +467,9 @@ def test_the_serving_form(tmp_path: Path) -> None:
     ]
     export = to_serving(winners)
     reasons = sorted(left.reason for left in export.left)
-    for reason, words in zip(reasons, ("another winner", "another winner", "no split", "library kernel won"), strict=True):
+    for reason, words in zip(
+        reasons, ("another winner", "another winner", "no split", "library kernel won"), strict=True
+    ):
         assert words in reason
     paths = write_serving(export, tmp_path / "out")
     assert sorted(path.name for path in paths) == [
@@ -471,7 +477,9 @@ def test_the_serving_form(tmp_path: Path) -> None:
         "N=4096,K=1024,device_name=NVIDIA_GeForce_RTX_3060,dtype=float16.json",
         "N=64,K=32,device_name=NVIDIA_GeForce_RTX_3060,dtype=fp8_w8a8.json",
     ]
-    entries = json.loads((tmp_path / "out" / "N=4096,K=1024,device_name=NVIDIA_GeForce_RTX_3060,dtype=float16.json").read_text())
+    entries = json.loads(
+        (tmp_path / "out" / "N=4096,K=1024,device_name=NVIDIA_GeForce_RTX_3060,dtype=float16.json").read_text()
+    )
     assert list(entries) == ["16", "512"]
     assert entries["512"] == {
         "BLOCK_SIZE_M": 128,

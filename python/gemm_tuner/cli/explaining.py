@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .._core import GemmProblem, predict_library, rank
-from .inputs import as_json, device_option, named_device, print_json, sm_budget_option
+from .inputs import as_json, device_document, device_option, named_device, print_json, sm_budget_option
 
 
 @click.command(
@@ -15,11 +15,20 @@ from .inputs import as_json, device_option, named_device, print_json, sm_budget_
 @click.argument("m", type=int)
 @click.argument("n", type=int)
 @click.argument("k", type=int)
-@click.option("--dtype", default="float16", show_default=True, help="float16, bfloat16, float32, int8, float8_e4m3fn or float8_e5m2.")
-@click.option("--layout", default="nn", show_default=True, help="nn, nt, tn or tt: which operands are stored transposed.")
+@click.option(
+    "--dtype",
+    default="float16",
+    show_default=True,
+    help="float16, bfloat16, float32, int8, float8_e4m3fn or float8_e5m2.",
+)
+@click.option(
+    "--layout", default="nn", show_default=True, help="nn, nt, tn or tt: which operands are stored transposed."
+)
 @click.option("--batch", type=int, default=1, show_default=True, help="Above 1 it is a batched product.")
 @click.option("--tf32", is_flag=True, help="float32 products may run as TF32.")
-@click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Candidates shown.")
+@click.option(
+    "--top-k", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Candidates shown."
+)
 @device_option
 @sm_budget_option
 @as_json
@@ -64,7 +73,7 @@ def explain(
             {
                 "basis": "predicted",
                 "problem": problem.to_dict(),
-                "device": device.to_dict() | {"fma": device.fma.to_dict()},
+                "device": device_document(device),
                 "library_us": library_us,
                 "predictions": [
                     each.to_dict() | {"config": each.config.to_dict(), "resources": each.resources.to_dict()}

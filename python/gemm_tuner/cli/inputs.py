@@ -55,6 +55,11 @@ def named_device(name: str, sm_budget: int | None = None) -> DeviceSpec:
         raise click.UsageError(str(error)) from None
 
 
+def device_document(device: DeviceSpec) -> dict[str, Any]:
+    """The device in plain values."""
+    return {**device.to_dict(), "fma": device.fma.to_dict()}
+
+
 def print_json(document: Any) -> None:
     """The one document that goes to stdout."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))

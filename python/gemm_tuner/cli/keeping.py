@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from importlib import metadata
@@ -10,6 +11,7 @@ import click
 
 from .. import records as rec
 from .._core import DeviceSpec
+from ..devices import catalogue
 from ..devices import device as find_device
 from ..errors import GemmTunerError
 from ..tune import current_kernels
@@ -64,7 +66,9 @@ def compact(path: str, output: str | None) -> int:
     target = output or path
     rec.require_writable(target)
     tally = rec.compact(path, target, kernels=current_kernels())
-    click.echo(f"gemm-tuner: {tally.kept} lines -> {target}, {tally.dropped} superseded or stale ones dropped", err=True)
+    click.echo(
+        f"gemm-tuner: {tally.kept} lines -> {target}, {tally.dropped} superseded or stale ones dropped", err=True
+    )
     return _told_skipped(tally.skipped)
 
 
@@ -105,7 +109,9 @@ def verify(path: str, as_json: bool) -> int:
 
 @records.command()
 @click.argument("path", metavar="RECORDS")
-@click.option("--to", "form", type=click.Choice(["serving", "inductor"]), required=True, help="The form; see docs/records.md.")
+@click.option(
+    "--to", "form", type=click.Choice(["serving", "inductor"]), required=True, help="The form; see docs/records.md."
+)
 @click.option("-o", "--output", required=True, metavar="PATH", help="A folder for serving, a JSON file for inductor.")
 def export(path: str, form: str, output: str) -> int:
     """Winners in the forms that others read. Exit code 1 where a winner could not be said.
@@ -145,12 +151,9 @@ def _told_skipped(skipped: tuple[rec.Skipped, ...]) -> int:
 
 
 def _device_of(fingerprint: rec.Fingerprint) -> DeviceSpec | None:
-    """The catalogue's device of that name, else the GPU here, with the SMs that the record counted on."""
-    for name in (fingerprint.name, None):
-        try:
-            device = find_device(name)
-        except GemmTunerError:
-            continue
-        if device.name == fingerprint.name:
-            return device.with_available_sms(fingerprint.available_sms)
-    return None
+    """The device that the record speaks of, from the catalogue or this machine, with the SMs that it counted on."""
+    named = [device for device in catalogue().values() if device.name == fingerprint.name]
+    with contextlib.suppress(GemmTunerError):
+        named += [device for device in (find_device(),) if device.name == fingerprint.name]
+    named.sort(key=lambda device: device.sm_count != fingerprint.sm_count)  # some products share a name
+    return named[0].with_available_sms(fingerprint.available_sms) if named else None

@@ -7,7 +7,7 @@ import click
 from .. import _core
 from ..devices import catalogue, device
 from ..errors import GemmTunerError, NoDeviceError
-from .inputs import as_json, fell_short, print_json
+from .inputs import as_json, device_document, fell_short, print_json
 
 
 @click.command(short_help="Local GPUs and the catalogue.")
@@ -22,8 +22,8 @@ def devices(as_json: bool) -> None:
     """
     here, why_none = _devices_here()
     if as_json:
-        known = {slug: spec.to_dict() | {"fma": spec.fma.to_dict()} for slug, spec in catalogue().items()}
-        print_json({"here": [spec.to_dict() | {"fma": spec.fma.to_dict()} for spec in here], "catalogue": known})
+        known = {slug: device_document(spec) for slug, spec in catalogue().items()}
+        print_json({"here": [device_document(spec) for spec in here], "catalogue": known})
         return
     from ..report import devices_table, print_table
 

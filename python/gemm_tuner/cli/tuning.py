@@ -14,15 +14,39 @@ from ..problems import read_problems
 from ..report.totals import totals_of
 from ..tune import Progress, TuneResult
 from ..tune import tune as run_tune
-from .inputs import Seconds, as_json, device_option, fell_short, named_device, print_json, sm_budget_option
+from .inputs import (
+    Seconds,
+    as_json,
+    device_document,
+    device_option,
+    fell_short,
+    named_device,
+    print_json,
+    sm_budget_option,
+)
 
 
 @click.command(short_help="Choose a config, or the library kernel, for each problem.")
 @click.argument("problems", metavar="PROBLEMS")
 @device_option
 @sm_budget_option
-@click.option("-o", "--output", "records", metavar="RECORDS", default="records.jsonl", show_default=True, help="Records file to add to.")
-@click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Candidates compiled per problem.")
+@click.option(
+    "-o",
+    "--output",
+    "records",
+    metavar="RECORDS",
+    default="records.jsonl",
+    show_default=True,
+    help="Records file to add to.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Candidates compiled per problem.",
+)
 @click.option("--budget", type=Seconds(), metavar="S", help="Begin no further problem after S seconds.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Compile processes; all cores by default.")
 @as_json
@@ -72,7 +96,9 @@ def tune(
         click.echo(f"gemm-tuner: records in {records}, {result.seconds:.1f} s", err=True)
     if result.unfinished:
         left, total = len(result.unfinished), len(result.unfinished) + len(result.outcomes)
-        return fell_short(f"the budget of {budget:g} s is spent; {left} of {total} problems are left: run it again to go on")
+        return fell_short(
+            f"the budget of {budget:g} s is spent; {left} of {total} problems are left: run it again to go on"
+        )
     return 0
 
 
@@ -80,7 +106,7 @@ def tuned_document(result: TuneResult) -> dict[str, Any]:
     """What `tune --json` prints."""
     return {
         "basis": "predicted",
-        "device": result.device.to_dict() | {"fma": result.device.fma.to_dict()},
+        "device": device_document(result.device),
         "versions": asdict(result.versions),
         "records": None if result.records is None else str(result.records),
         "seconds": result.seconds,

@@ -210,4 +210,3 @@ def _append_line(descriptor: int, text: str) -> None:
     except OSError:
         os.ftruncate(descriptor, size)
         raise
-

@@ -151,7 +151,12 @@ class Record:
             )
         except KeyError as error:
             raise RecordsError(f"it has no field {error}") from None
-        except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # RuntimeError: text without a UTF-8 form
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            RuntimeError,
+        ) as error:  # RuntimeError: text without a UTF-8 form
             raise RecordsError(f"it has a field that cannot be ({str(error).splitlines()[0]})") from None
 
 
@@ -191,7 +196,9 @@ def _fault(record: Record) -> str | None:
         return "only a trial that says its reason may have no latency_us"
     if record.latency_us is not None and not _positive(record.latency_us):
         return f"latency_us must be a positive number, got {record.latency_us!r}"
-    if record.spread is not None and (record.basis == "predicted" or not (record.spread == 0 or _positive(record.spread))):
+    if record.spread is not None and (
+        record.basis == "predicted" or not (record.spread == 0 or _positive(record.spread))
+    ):
         return f"spread must be a number from 0 on, and is for measurements only, got {record.spread!r}"
     if not isinstance(record.count, int) or isinstance(record.count, bool) or record.count < 1:
         return f"count must be a whole number from 1 on, got {record.count!r}"

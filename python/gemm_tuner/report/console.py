@@ -7,11 +7,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-FILE_COLUMNS = 200  # a file or pipe has no width; nothing we print is wider
-
 
 def print_table(table: Table) -> None:
     """Prints it to standard output; whole columns, never cut short, where that is not a terminal."""
-    is_terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if is_terminal else FILE_COLUMNS, highlight=False)
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.print(table)

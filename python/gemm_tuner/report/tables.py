@@ -76,10 +76,12 @@ def records_table(lines: Sequence[Line]) -> Table:
     return table
 
 
-def explain_table(problem: GemmProblem, device: DeviceSpec, predictions: Sequence[Prediction], library_us: float) -> Table:
+def explain_table(
+    problem: GemmProblem, device: DeviceSpec, predictions: Sequence[Prediction], library_us: float
+) -> Table:
     """One row a candidate, one column a term of its prediction."""
-    table = _table(f"{problem}: predicted, not measured, for {device}; ATen {library_us:.1f} us")
-    table.add_column("config")
+    table = _table(f"{problem}, for {device}\ntimes in us, predicted, not measured; ATen {library_us:.1f}")
+    table.add_column("config", no_wrap=True)
     terms = [name for name in (predictions[0].to_dict() if predictions else {}) if name not in ("config", "resources")]
     for term in terms:
         table.add_column(_heading(term), justify="right")
@@ -87,7 +89,9 @@ def explain_table(problem: GemmProblem, device: DeviceSpec, predictions: Sequenc
     table.add_column("registers", justify="right")
     for each in predictions:
         values = each.to_dict()
-        table.add_row(chosen(each.config), *(_number(values[term]) for term in terms), *_resources(each.resources))
+        table.add_row(
+            chosen(each.config), *(_number(term, values[term]) for term in terms), *_resources(each.resources)
+        )
     return table
 
 
@@ -148,11 +152,23 @@ def chosen(config: GemmConfig | None) -> str:
 
 
 def _table(title: str | None) -> Table:
-    return Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
+    return Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_footer=True,
+        pad_edge=False,
+    )
 
 
 def _versions(versions: Versions) -> str:
-    named = (("gemm_tuner", versions.gemm_tuner), ("triton", versions.triton), ("torch", versions.torch), ("driver", versions.driver))
+    named = (
+        ("gemm_tuner", versions.gemm_tuner),
+        ("triton", versions.triton),
+        ("torch", versions.torch),
+        ("driver", versions.driver),
+    )
     return ", ".join(f"{name} {version}" for name, version in named if version)
 
 
@@ -175,9 +191,11 @@ def _kib(size_bytes: int) -> str:
     return f"{size_bytes / 1024:.0f} KiB"
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+def _number(term: str, value: float) -> str:
+    if term.endswith("_bytes"):
+        return f"{value / 1e6:.1f} MB"
+    return str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
 def _heading(term: str) -> str:
-    return term.replace("_", " ").replace(" us", "_us").replace(" bytes", "_bytes")
+    return term.removesuffix("_us").replace("_bytes", "").replace("_", "\n")

@@ -7,3 +7,17 @@ class GemmTunerError(Exception):
 
 class RecordsError(GemmTunerError):
     """A records file cannot be read, is none, or cannot be written."""
+
+
+class NoDeviceError(GemmTunerError):
+    """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
+
+
+class DriverError(GemmTunerError):
+    """The NVIDIA driver is there, but it is too old, does not start, or a call of it failed."""
+
+    code: str = ""  # the driver's name of the failure, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"; empty where no call failed
+
+
+class NotBuiltError(GemmTunerError):
+    """What was asked for needs a part that this build of the extension does not have, or not for this device."""

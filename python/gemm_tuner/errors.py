@@ -17,3 +17,7 @@ class DriverError(GemmTunerError):
 
 class NotBuiltError(GemmTunerError):
     """What was asked for needs a part that this build of the extension does not have, or not for this device."""
+
+
+class UnknownDeviceError(GemmTunerError, LookupError):
+    """No catalogued device goes by the name given, or several do."""

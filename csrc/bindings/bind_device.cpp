@@ -2,6 +2,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/value.hpp"
+#include "device/architecture.hpp"
 #include "device/spec.hpp"
 
 namespace gemm_tuner::bindings {
@@ -30,6 +31,17 @@ constexpr auto fields = std::tuple{Field{"name", &DeviceSpec::name},
                                    Field{"source", &DeviceSpec::source},
                                    Field{"estimated", &DeviceSpec::estimated}};
 
+py::dict architecture_facts(int compute_capability, bool halved) {
+  const Architecture& facts = architecture(compute_capability);
+  py::dict result;
+  result["smem_per_sm_bytes"] = facts.smem_per_sm_bytes;
+  result["smem_per_block_optin_bytes"] = facts.smem_per_block_optin_bytes;
+  result["max_threads_per_sm"] = facts.max_threads_per_sm;
+  result["max_ctas_per_sm"] = facts.max_ctas_per_sm;
+  result["fma"] = halved ? facts.fma_halved : facts.fma;
+  return result;
+}
+
 }  // namespace
 
 void bind_device(py::module_& module) {
@@ -49,6 +61,7 @@ void bind_device(py::module_& module) {
       }))
       .def("with_available_sms", &with_available_sms, py::arg("sms"))
       .def("__str__", [](const DeviceSpec& self) { return to_string(self); });
+  module.def("architecture", &architecture_facts, py::arg("compute_capability"), py::arg("halved") = false);
 }
 
 }  // namespace gemm_tuner::bindings

@@ -1,0 +1,110 @@
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "bindings/bind.hpp"
+#include "bindings/value.hpp"
+#include "model/constants.hpp"
+#include "model/legality.hpp"
+#include "model/library.hpp"
+#include "model/occupancy.hpp"
+#include "model/predict.hpp"
+#include "model/rank.hpp"
+#include "model/shared_memory.hpp"
+#include "model/space.hpp"
+
+namespace gemm_tuner::bindings {
+namespace {
+
+constexpr auto resource_fields =
+    std::tuple{Field{"registers_per_thread", &KernelResources::registers_per_thread},
+               Field{"spill_bytes", &KernelResources::spill_bytes}, Field{"smem_bytes", &KernelResources::smem_bytes},
+               Field{"tensor_core_instructions", &KernelResources::tensor_core_instructions}};
+
+constexpr auto prediction_fields = std::tuple{Field{"config", &Prediction::config},
+                                              Field{"resources", &Prediction::resources},
+                                              Field{"latency_us", &Prediction::latency_us},
+                                              Field{"launch_us", &Prediction::launch_us},
+                                              Field{"prologue_epilogue_us", &Prediction::prologue_epilogue_us},
+                                              Field{"main_loop_us", &Prediction::main_loop_us},
+                                              Field{"reduction_us", &Prediction::reduction_us},
+                                              Field{"tensor_bound_us", &Prediction::tensor_bound_us},
+                                              Field{"smem_bound_us", &Prediction::smem_bound_us},
+                                              Field{"l2_bound_us", &Prediction::l2_bound_us},
+                                              Field{"dram_bound_us", &Prediction::dram_bound_us},
+                                              Field{"latency_bound_us", &Prediction::latency_bound_us},
+                                              Field{"dram_bytes", &Prediction::dram_bytes},
+                                              Field{"ctas", &Prediction::ctas},
+                                              Field{"waves", &Prediction::waves},
+                                              Field{"ctas_per_sm", &Prediction::ctas_per_sm},
+                                              Field{"sm_utilization", &Prediction::sm_utilization}};
+
+constexpr auto constant_fields =
+    std::tuple{Field{"launch_us", &ModelConstants::launch_us},
+               Field{"memory_latency_clk", &ModelConstants::memory_latency_clk},
+               Field{"l2_bytes_per_clk_per_sm", &ModelConstants::l2_bytes_per_clk_per_sm},
+               Field{"l2_hit_fraction", &ModelConstants::l2_hit_fraction},
+               Field{"dram_efficiency", &ModelConstants::dram_efficiency},
+               Field{"smem_bytes_per_clk", &ModelConstants::smem_bytes_per_clk},
+               Field{"tensor_efficiency", &ModelConstants::tensor_efficiency},
+               Field{"warpgroup_gain", &ModelConstants::warpgroup_gain},
+               Field{"mma_per_sm_in_flight", &ModelConstants::mma_per_sm_in_flight},
+               Field{"iteration_clk", &ModelConstants::iteration_clk},
+               Field{"load_issue_clk", &ModelConstants::load_issue_clk},
+               Field{"cta_clk", &ModelConstants::cta_clk},
+               Field{"store_bytes_per_clk_per_sm", &ModelConstants::store_bytes_per_clk_per_sm},
+               Field{"overlap", &ModelConstants::overlap},
+               Field{"short_row_bytes", &ModelConstants::short_row_bytes},
+               Field{"narrow_load_clk", &ModelConstants::narrow_load_clk},
+               Field{"contention", &ModelConstants::contention}};
+
+template <class Struct, class Fields>
+py::class_<Struct> bind_plain(py::module_& module, const char* name, const Fields& fields) {
+  return bind_value<Struct>(module, name, [](const Struct&) {}, fields).def(py::init([fields](const py::kwargs& kwargs) {
+    Struct value;
+    assign(value, fields, kwargs);
+    return value;
+  }));
+}
+
+/// One latency per (problem, config) pair, for fitting and scoring; infinite where the config does not fit.
+std::vector<double> latencies_us(const std::vector<GemmProblem>& problems, const std::vector<GemmConfig>& configs,
+                                 const DeviceSpec& device, const ModelConstants& constants) {
+  if (problems.size() != configs.size()) throw std::invalid_argument("one config per problem is wanted");
+  const py::gil_scoped_release unlocked;
+  std::vector<double> result(problems.size());
+  for (std::size_t i = 0; i < problems.size(); ++i) {
+    const KernelResources resources = estimate_resources(problems[i], configs[i], device.compute_capability);
+    result[i] = resident_ctas(resources, configs[i].num_warps, device) < 1
+                    ? std::numeric_limits<double>::infinity()
+                    : predict(problems[i], configs[i], device, resources, constants).latency_us;
+  }
+  return result;
+}
+
+}  // namespace
+
+void bind_model(py::module_& module) {
+  bind_plain<KernelResources>(module, "KernelResources", resource_fields);
+  bind_plain<Prediction>(module, "Prediction", prediction_fields);
+  bind_plain<ModelConstants>(module, "ModelConstants", constant_fields);
+  module.def("predict", &predict, py::arg("problem"), py::arg("config"), py::arg("device"),
+             py::arg("resources") = std::nullopt, py::arg("constants") = ModelConstants{});
+  module.def("estimate_resources", &estimate_resources, py::arg("problem"), py::arg("config"),
+             py::arg("compute_capability"));
+  module.def("predicted_smem_bytes", &predicted_smem_bytes, py::arg("problem"), py::arg("config"),
+             py::arg("compute_capability"));
+  module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"));
+  module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"));
+  module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>());
+  module.def("rank", &rank, py::arg("problem"), py::arg("device"), py::arg("top_k") = 8,
+             py::arg("configs") = std::nullopt, py::call_guard<py::gil_scoped_release>());
+  module.def("predict_library", &predict_library, py::arg("problem"), py::arg("device"),
+             py::arg("constants") = ModelConstants{});
+  module.def("latencies_us", &latencies_us, py::arg("problems"), py::arg("configs"), py::arg("device"),
+             py::arg("constants") = ModelConstants{});
+}
+
+}  // namespace gemm_tuner::bindings

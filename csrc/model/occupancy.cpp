@@ -1,0 +1,120 @@
+#include "model/occupancy.hpp"
+
+#include <algorithm>
+
+#include "model/shared_memory.hpp"
+
+namespace gemm_tuner {
+namespace {
+
+constexpr int threads_per_warp = 32;
+constexpr int smem_reserved_bytes = 1024;     // of every CTA, by the system, from compute capability 8.0 (CUDA guide)
+constexpr int register_granularity = 8;       // registers per thread are handed out in eights (CUDA occupancy tables)
+constexpr int max_registers_per_thread = 255;
+constexpr int registers_per_sm = 65536;       // of every architecture since 3.5 (CUDA C++ Programming Guide)
+constexpr int first_triton_tensor_core = 80;  // Triton 3.x emits FFMA only before compute capability 8.0
+constexpr int mma_m = 16;                     // rows of mma.sync's tile, PTX ISA "mma"
+constexpr int mma_n = 8;                      // columns of it
+constexpr int base_registers = 40;            // addresses, counters and masks; seen in Triton's cubins
+constexpr int warpgroup_warps = 4;
+constexpr int warpgroup_m = 64;
+
+int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+double tensor_rate(DType dtype, Precision precision, const FmaRates& rates) {
+  switch (dtype) {
+    case DType::float16:
+      return rates.fp16;
+    case DType::bfloat16:
+      return rates.bf16;
+    case DType::float8_e4m3fn:
+    case DType::float8_e5m2:
+      return rates.fp8;
+    case DType::int8:
+      return rates.int8;
+    case DType::float32:
+      return precision == Precision::tf32 ? rates.tf32 : 0;
+    case DType::int32:
+      return 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+bool uses_warpgroup_mma(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
+  const bool tensor = problem.a_dtype != DType::float32 || problem.precision == Precision::tf32;
+  return compute_capability == 90 && tensor && config.num_warps % warpgroup_warps == 0 &&
+         config.block_m >= warpgroup_m;
+}
+
+WarpGrid warp_grid(const GemmConfig& config, bool warpgroup_mma) {
+  WarpGrid grid;
+  if (warpgroup_mma) {
+    grid.warps_m = warpgroup_warps;
+    for (int warps = warpgroup_warps; warps < config.num_warps; warps *= 2) {
+      if (config.block_m > grid.warps_m * mma_m) {
+        grid.warps_m *= 2;
+      } else {
+        grid.warps_n *= 2;
+      }
+    }
+    return grid;
+  }
+  // warps are dealt to the side where each still has more to do; a side that has run out of instruction tiles gets none
+  while (grid.warps_m * grid.warps_n < config.num_warps) {
+    const int tiles_m = config.block_m / mma_m / grid.warps_m;
+    const int tiles_n = config.block_n / (2 * mma_n) / grid.warps_n;
+    if (tiles_m >= tiles_n && grid.warps_m < config.block_m / mma_m) {
+      grid.warps_m *= 2;
+    } else {
+      grid.warps_n *= 2;
+    }
+  }
+  return grid;
+}
+
+KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
+  const int threads = config.num_warps * threads_per_warp;
+  const int element_bytes = bytes_of(problem.a_dtype);
+  const bool warpgroup = uses_warpgroup_mma(problem, config, compute_capability);
+  const WarpGrid grid = warp_grid(config, warpgroup);
+  const int accumulators = std::max(1, config.block_m * config.block_n / threads);
+  // operands of one k-block in registers, as mma.sync wants them; wgmma reads shared memory itself
+  const int warp_m = std::max(mma_m, config.block_m / grid.warps_m);
+  const int warp_n = std::max(mma_n, config.block_n / grid.warps_n);
+  const int operands =
+      warpgroup ? 0 : (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4);
+  const int wanted = base_registers + accumulators + operands;
+  const int allowed = std::min(max_registers_per_thread, registers_per_sm / threads);
+  KernelResources resources;
+  resources.registers_per_thread = std::min(wanted, allowed);
+  resources.spill_bytes = 4 * std::max(0, accumulators + base_registers - allowed);
+  resources.smem_bytes = predicted_smem_bytes(problem, config, compute_capability);
+  resources.tensor_core_instructions =
+      compute_capability >= first_triton_tensor_core &&
+              (problem.a_dtype != DType::float32 || problem.precision == Precision::tf32)
+          ? 1
+          : 0;
+  return resources;
+}
+
+int resident_ctas(const KernelResources& resources, int num_warps, const DeviceSpec& device) {
+  const int threads = num_warps * threads_per_warp;
+  const int reserved = device.compute_capability >= 80 ? smem_reserved_bytes : 0;
+  const int registers = round_up(std::max(resources.registers_per_thread, 1), register_granularity) * threads;
+  if (resources.smem_bytes > device.smem_per_block_optin_bytes) return 0;
+  return std::min({device.max_ctas_per_sm, device.max_threads_per_sm / threads, device.registers_per_sm / registers,
+                   device.smem_per_sm_bytes / (resources.smem_bytes + reserved)});
+}
+
+bool has_tensor_core_path(const GemmProblem& problem, const DeviceSpec& device) {
+  return device.compute_capability >= first_triton_tensor_core &&
+         tensor_rate(problem.a_dtype, problem.precision, device.fma) > 0;
+}
+
+double tensor_core_rate(const GemmProblem& problem, const DeviceSpec& device) {
+  return tensor_rate(problem.a_dtype, problem.precision, device.fma);
+}
+
+}  // namespace gemm_tuner

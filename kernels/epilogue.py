@@ -31,7 +31,7 @@ def finish(
     if SCALED:
         accumulator *= tl.load(scale_a) * tl.load(scale_b)
     if BIAS:
-        row = tl.load(bias + columns, mask=columns < n, other=0)
+        row = tl.load(bias + columns, mask=columns < n, other=0.0)
         accumulator += row.to(accumulator.dtype)[None, :]
     if ACTIVATION == "relu":
         accumulator = tl.maximum(accumulator, 0)

@@ -107,7 +107,7 @@ def add_parts(
     part_stride = m.to(tl.int64) * n
     accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATOR)
     for _ in range(SPLIT_K):
-        accumulator += tl.load(pointers, mask=mask, other=0)
+        accumulator += tl.load(pointers, mask=mask, other=0.0)
         pointers += part_stride
     result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
     outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]

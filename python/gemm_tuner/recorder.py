@@ -4,6 +4,8 @@ The one file of capture that imports torch. Modes are part of the thread-local s
 device threads, so the backward pass is seen wherever it runs; threads that a program starts itself are not.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# (torch types these classes only in part)
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -54,9 +56,9 @@ NOT_TUNED = {
 def recording(seen: Capture) -> Iterator[None]:
     """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
     # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
-    with torch.compiler.set_stance("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta():
-        with Recorder(seen):
-            yield
+    stance = torch.compiler.set_stance("force_eager")
+    with stance, _encoder_layers_unfused(), _attention_kept_whole_on_meta(), Recorder(seen):
+        yield
 
 
 class Recorder(TorchDispatchMode):
@@ -104,7 +106,7 @@ class Recorder(TorchDispatchMode):
                 self.seen.skip(f"{name}: {error}")
 
 
-def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str = "none") -> GemmProblem:
+def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str) -> GemmProblem:
     """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n] as a GemmProblem.
 
     Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.

@@ -180,6 +180,15 @@ def test_other_products_are_counted_with_the_reason():
     assert {reason.split(": ")[0] for reason in seen.skipped} == {"aten::addbmm", "aten::mm", "aten::_grouped_mm"}
 
 
+def test_symbolic_sizes_are_counted_with_the_reason():
+    make_fx = pytest.importorskip("torch.fx.experimental.proxy_tensor").make_fx
+    a = torch.ones(8, 16)
+    with gt.capture() as seen:
+        make_fx(lambda a: torch.mm(a, a.t()), tracing_mode="symbolic")(a)
+    assert (seen.problems, [*seen.skipped.values()]) == ([], [1])
+    assert "symbols" in next(iter(seen.skipped))
+
+
 def test_tensors_made_of_others_are_seen_through():
     nested = torch.nested.nested_tensor([torch.ones(3, 16), torch.ones(5, 16)], layout=torch.jagged)
     assert ran(torch.nn.Linear(16, 8), nested) == {"addmm 8x8x16 float32 nt align 16": 1}

@@ -8,6 +8,7 @@ namespace gemm_tuner::bindings {
 void bind_problem(pybind11::module_& module);
 void bind_config(pybind11::module_& module);
 void bind_device(pybind11::module_& module);
+void bind_driver(pybind11::module_& module);
 void bind_model(pybind11::module_& module);
 
 }  // namespace gemm_tuner::bindings

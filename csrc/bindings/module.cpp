@@ -5,5 +5,6 @@ PYBIND11_MODULE(_core, module) {
   gemm_tuner::bindings::bind_problem(module);
   gemm_tuner::bindings::bind_config(module);
   gemm_tuner::bindings::bind_device(module);
+  gemm_tuner::bindings::bind_driver(module);
   gemm_tuner::bindings::bind_model(module);
 }

@@ -13,9 +13,9 @@ constexpr std::array block_sizes{16, 32, 64, 128, 256};
 constexpr std::array block_ks{16, 32, 64, 128, 256};
 constexpr std::array warp_counts{1, 2, 4, 8, 16};
 constexpr std::array stage_counts{1, 2, 3, 4, 5, 6};
-constexpr std::array<int, max_group_variants> group_sizes{4, 8, 16};
-constexpr std::array split_counts{2, 4, 8, 16, 32};
 constexpr int usual_group_m = 8;                // Inductor's fixed value, good for most grids
+constexpr std::array<int, max_group_variants> group_sizes{usual_group_m, 4, 16};
+constexpr std::array split_counts{2, 4, 8, 16, 32};
 constexpr int min_accumulators_per_thread = 8;  // fewer leave each tensor core without independent work
 constexpr int max_accumulators_per_thread = 128;  // of 255 registers; more spill beside operands and addresses
 constexpr int min_iterations_per_split = 4;     // a part of k must at least fill its own pipeline

@@ -2,7 +2,21 @@
 
 
 class GemmTunerError(Exception):
-    """Anything that gemm_tuner refuses or cannot do."""
+    """Base of every error that this package raises on purpose."""
+
+
+class NoDeviceError(GemmTunerError):
+    """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
+
+
+class DriverError(GemmTunerError):
+    """The NVIDIA driver is there, but it is too old, does not start, or a call of it failed."""
+
+    code: str = ""  # the driver's name of the failure, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"; empty where no call failed
+
+
+class NotBuiltError(GemmTunerError):
+    """What was asked for needs a part that this build of the extension does not have, or not for this device."""
 
 
 class TorchMissingError(GemmTunerError):

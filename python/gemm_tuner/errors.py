@@ -41,7 +41,3 @@ class ProblemsError(GemmTunerError):
 
 class CaptureError(GemmTunerError):
     """The script or model to capture cannot be found or has the wrong form."""
-
-
-class RecordsError(GemmTunerError):
-    """A records file cannot be read, is none, or cannot be written."""

@@ -7,9 +7,13 @@
 #include "bindings/bind.hpp"
 #include "bindings/value.hpp"
 #include "model/constants.hpp"
+#include "model/legality.hpp"
+#include "model/library.hpp"
 #include "model/occupancy.hpp"
 #include "model/predict.hpp"
+#include "model/rank.hpp"
 #include "model/shared_memory.hpp"
+#include "model/space.hpp"
 
 namespace gemm_tuner::bindings {
 namespace {
@@ -48,6 +52,7 @@ constexpr auto constant_fields =
                Field{"warpgroup_gain", &ModelConstants::warpgroup_gain},
                Field{"mma_per_sm_in_flight", &ModelConstants::mma_per_sm_in_flight},
                Field{"iteration_clk", &ModelConstants::iteration_clk},
+               Field{"load_issue_clk", &ModelConstants::load_issue_clk},
                Field{"cta_clk", &ModelConstants::cta_clk},
                Field{"store_bytes_per_clk_per_sm", &ModelConstants::store_bytes_per_clk_per_sm},
                Field{"overlap", &ModelConstants::overlap},
@@ -91,6 +96,13 @@ void bind_model(py::module_& module) {
              py::arg("compute_capability"));
   module.def("predicted_smem_bytes", &predicted_smem_bytes, py::arg("problem"), py::arg("config"),
              py::arg("compute_capability"));
+  module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"));
+  module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"));
+  module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>());
+  module.def("rank", &rank, py::arg("problem"), py::arg("device"), py::arg("top_k") = 8,
+             py::arg("configs") = std::nullopt, py::call_guard<py::gil_scoped_release>());
+  module.def("predict_library", &predict_library, py::arg("problem"), py::arg("device"),
+             py::arg("constants") = ModelConstants{});
   module.def("latencies_us", &latencies_us, py::arg("problems"), py::arg("configs"), py::arg("device"),
              py::arg("constants") = ModelConstants{});
 }

@@ -11,6 +11,7 @@ constexpr int threads_per_warp = 32;
 constexpr int smem_reserved_bytes = 1024;     // of every CTA, by the system, from compute capability 8.0 (CUDA guide)
 constexpr int register_granularity = 8;       // registers per thread are handed out in eights (CUDA occupancy tables)
 constexpr int max_registers_per_thread = 255;
+constexpr int registers_per_sm = 65536;       // of every architecture since 3.5 (CUDA C++ Programming Guide)
 constexpr int first_triton_tensor_core = 80;  // Triton 3.x emits FFMA only before compute capability 8.0
 constexpr int mma_m = 16;                     // rows of mma.sync's tile, PTX ISA "mma"
 constexpr int mma_n = 8;                      // columns of it
@@ -84,10 +85,11 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
   const int warp_n = std::max(mma_n, config.block_n / grid.warps_n);
   const int operands =
       warpgroup ? 0 : (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4);
-  const int wanted = round_up(base_registers + accumulators + operands, register_granularity);
+  const int wanted = base_registers + accumulators + operands;
+  const int allowed = std::min(max_registers_per_thread, registers_per_sm / threads);
   KernelResources resources;
-  resources.registers_per_thread = std::min(wanted, max_registers_per_thread);
-  resources.spill_bytes = 4 * std::max(0, accumulators + base_registers - max_registers_per_thread);
+  resources.registers_per_thread = std::min(wanted, allowed);
+  resources.spill_bytes = 4 * std::max(0, accumulators + base_registers - allowed);
   resources.smem_bytes = predicted_smem_bytes(problem, config, compute_capability);
   resources.tensor_core_instructions =
       compute_capability >= first_triton_tensor_core &&
@@ -111,8 +113,7 @@ bool has_tensor_core_path(const GemmProblem& problem, const DeviceSpec& device) 
          tensor_rate(problem.a_dtype, problem.precision, device.fma) > 0;
 }
 
-double fma_rate(const GemmProblem& problem, const DeviceSpec& device) {
-  if (!has_tensor_core_path(problem, device)) return device.fma.fp32;
+double tensor_core_rate(const GemmProblem& problem, const DeviceSpec& device) {
   return tensor_rate(problem.a_dtype, problem.precision, device.fma);
 }
 

@@ -36,8 +36,8 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
 /// CTAs of `resources` and `num_warps` that one SM of `device` holds at once; 0 where not even one fits.
 int resident_ctas(const KernelResources& resources, int num_warps, const DeviceSpec& device);
 
-/// Multiply-adds per clock of one SM for this problem, on the unit that will run it.
-double fma_rate(const GemmProblem& problem, const DeviceSpec& device);
+/// Multiply-adds per clock of one SM's tensor cores for this problem; 0 where they do not take its dtype.
+double tensor_core_rate(const GemmProblem& problem, const DeviceSpec& device);
 
 /// True where the device has tensor cores for the problem's dtype and Triton emits code for them.
 bool has_tensor_core_path(const GemmProblem& problem, const DeviceSpec& device);

@@ -8,6 +8,7 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int full_load_bytes = 16;            // the widest load or cp.async of one thread
+constexpr double sm_partitions = 4;            // of an SM, each with one tensor core (Volta and later)
 constexpr int min_async_bytes = 4;             // the narrowest cp.async (PTX ISA)
 
 double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
@@ -52,7 +53,7 @@ struct Iteration {
   double l2_clk;
   double latency_clk;  // of the load that the iteration waits for, after prefetching
   double overhead_clk;
-  double mma_tiles;    // independent instruction tiles of the CTA
+  double fill;         // share of the SM's tensor pipelines that one CTA keeps busy; may exceed 1
 };
 
 /// Bytes that L2 moves for a tile of `rows` rows of `row_bytes`: short rows use their requests badly.
@@ -73,10 +74,12 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double covered_m = std::max(c.block_m, warps.warps_m * 16);
   const double covered_n = std::max(c.block_n, warps.warps_n * 8);
   const double gain = warpgroup || d.compute_capability != 90 ? 1.0 : 1.0 / k.warpgroup_gain;
-  const double fma_per_clk = r.tensor_core_instructions > 0 ? fma_rate(p, d) : d.fma.fp32;
+  const double tensor_rate = r.tensor_core_instructions > 0 ? tensor_core_rate(p, d) : 0;
+  const double fma_per_clk = tensor_rate > 0 ? tensor_rate : d.fma.fp32;
   it.tensor_clk =
       covered_m * covered_n * c.block_k / (fma_per_clk * k.tensor_efficiency * d.sustained_fraction * gain);
-  it.mma_tiles = covered_m * covered_n / (16 * 8);
+  // a warp lives in one of the SM's four partitions and uses its tensor core alone, if it has enough independent work
+  it.fill = std::min(covered_m * covered_n / (16 * 8) / k.mma_per_sm_in_flight, c.num_warps / sm_partitions);
 
   // every warp reads its rows of A and its columns of B; wgmma reads each operand once per warp group
   const double a_reads = warps.warps_n;
@@ -94,17 +97,17 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
 
   const bool async = load_bytes >= min_async_bytes && c.num_stages > 1;
   it.latency_clk = async ? k.memory_latency_clk / (c.num_stages - 1) : k.memory_latency_clk;
-  it.overhead_clk = k.iteration_clk;
+  const double loads_per_thread = written / load_bytes / (32.0 * c.num_warps);
+  it.overhead_clk = k.iteration_clk + k.load_issue_clk * loads_per_thread;
   return it;
 }
 
 /// Clocks that `resident` CTAs on one SM need for one iteration each; never fewer for more of them.
 double round_clk(const Iteration& it, double resident, const ModelConstants& k) {
-  const double fill = std::min(1.0, resident * it.mma_tiles / k.mma_per_sm_in_flight);
-  const double fill_alone = std::min(1.0, it.mma_tiles / k.mma_per_sm_in_flight);
-  const double busy = overlapped(k.contention, resident * it.tensor_clk / fill, resident * it.smem_clk,
-                                 resident * it.l2_clk);
-  const double alone = std::max(it.latency_clk, it.overhead_clk + it.tensor_clk / fill_alone);
+  const double busy = overlapped(k.contention, resident * it.tensor_clk / std::min(1.0, resident * it.fill),
+                                 resident * it.smem_clk, resident * it.l2_clk);
+  const double alone =
+      overlapped(k.contention, it.latency_clk, it.overhead_clk + it.tensor_clk / std::min(1.0, it.fill));
   return overlapped(k.contention, busy, alone);
 }
 

@@ -5,8 +5,16 @@ class GemmTunerError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
+class RecordsError(GemmTunerError):
+    """A records file cannot be read, is none, or cannot be written."""
+
+
 class NoDeviceError(GemmTunerError):
     """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
+
+
+class UnknownDeviceError(GemmTunerError, LookupError):
+    """No catalogued device goes by the name given, or several do."""
 
 
 class DriverError(GemmTunerError):
@@ -17,3 +25,23 @@ class DriverError(GemmTunerError):
 
 class NotBuiltError(GemmTunerError):
     """What was asked for needs a part that this build of the extension does not have, or not for this device."""
+
+
+class TorchMissingError(GemmTunerError):
+    """What was asked for needs PyTorch, which is not installed."""
+
+
+class TritonMissingError(GemmTunerError):
+    """What was asked for needs Triton, which is not installed."""
+
+
+class ProblemsError(GemmTunerError):
+    """A problems file cannot be read, understood or written."""
+
+
+class CaptureError(GemmTunerError):
+    """The script or model to capture cannot be found or has the wrong form."""
+
+
+class RecordsError(GemmTunerError):
+    """A records file cannot be read, is none, or cannot be written."""

@@ -1,0 +1,69 @@
+#include "model/legality.hpp"
+
+#include "model/shared_memory.hpp"
+
+namespace gemm_tuner {
+namespace {
+
+constexpr int max_threads_per_cta = 1024;  // CUDA C++ Programming Guide, every compute capability
+constexpr int threads_per_warp = 32;
+constexpr int first_bfloat16 = 80;
+constexpr int first_float8 = 89;
+
+int first_compute_capability(DType dtype) {
+  switch (dtype) {
+    case DType::bfloat16:
+      return first_bfloat16;
+    case DType::float8_e4m3fn:
+    case DType::float8_e5m2:
+      return first_float8;
+    default:
+      return 0;
+  }
+}
+
+/// Triton's tl.dot wants at least 16 elements along k, and 32 where they are a byte wide.
+int min_block_k(DType dtype) { return bytes_of(dtype) == 1 ? 32 : 16; }
+
+}  // namespace
+
+Refusal refusal(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device) {
+  if (device.compute_capability < first_compute_capability(problem.a_dtype)) return Refusal::dtype;
+  if (config.block_k < min_block_k(problem.a_dtype)) return Refusal::block_k;
+  if (config.num_warps * threads_per_warp > max_threads_per_cta) return Refusal::threads;
+  if (config.split_k > 1 && problem.k < static_cast<std::int64_t>(config.block_k) * (config.split_k - 1)) {
+    return Refusal::split;
+  }
+  if (predicted_smem_bytes(problem, config, device.compute_capability) > device.smem_per_block_optin_bytes) {
+    return Refusal::memory;
+  }
+  return Refusal::none;
+}
+
+std::optional<std::string> why_illegal(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device) {
+  switch (refusal(problem, config, device)) {
+    case Refusal::none:
+      return std::nullopt;
+    case Refusal::dtype:
+      return std::string(to_string(problem.a_dtype)) + " needs compute capability " +
+             std::to_string(first_compute_capability(problem.a_dtype)) + " and " + device.name + " has " +
+             std::to_string(device.compute_capability);
+    case Refusal::block_k:
+      return "block_k must be at least " + std::to_string(min_block_k(problem.a_dtype)) + " for " +
+             std::string(to_string(problem.a_dtype)) + ", got " + std::to_string(config.block_k);
+    case Refusal::threads:
+      return "a CTA has at most " + std::to_string(max_threads_per_cta) + " threads, got " +
+             std::to_string(config.num_warps) + " warps";
+    case Refusal::split:
+      return "k=" + std::to_string(problem.k) + " leaves parts of split_k=" + std::to_string(config.split_k) +
+             " without work at block_k=" + std::to_string(config.block_k);
+    case Refusal::memory:
+      return "it needs " +
+             std::to_string(predicted_smem_bytes(problem, config, device.compute_capability)) +
+             " bytes of shared memory and a CTA may have " + std::to_string(device.smem_per_block_optin_bytes) + " on " +
+             device.name;
+  }
+  return std::nullopt;
+}
+
+}  // namespace gemm_tuner

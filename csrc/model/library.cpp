@@ -1,0 +1,53 @@
+#include "model/library.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace gemm_tuner {
+namespace {
+
+struct Tile {
+  int block_m, block_n, block_k, num_warps, num_stages;
+};
+
+// threadblock shapes that cuBLAS's and CUTLASS's kernel names show for 16-bit operands
+constexpr std::array<Tile, 10> menu{{{256, 128, 32, 8, 3},
+                                     {128, 256, 32, 8, 3},
+                                     {128, 128, 32, 4, 4},
+                                     {128, 64, 32, 4, 4},
+                                     {64, 128, 32, 4, 4},
+                                     {64, 64, 64, 4, 4},
+                                     {64, 32, 64, 4, 4},
+                                     {32, 64, 64, 4, 4},
+                                     {32, 32, 64, 2, 4},
+                                     {16, 32, 128, 2, 4}}};
+constexpr std::array splits{1, 2, 4, 8, 16};
+
+}  // namespace
+
+double predict_library(const GemmProblem& problem, const DeviceSpec& device, const ModelConstants& constants) {
+  double best = std::numeric_limits<double>::infinity();
+  for (const Tile& tile : menu) {
+    for (const int split_k : splits) {
+      GemmConfig config;
+      config.family = split_k > 1 ? Family::split_k : Family::tiled;
+      config.block_m = tile.block_m;
+      config.block_n = tile.block_n;
+      config.block_k = tile.block_k;
+      config.num_warps = tile.num_warps;
+      config.num_stages = tile.num_stages;
+      config.split_k = split_k;
+      if (split_k > 1 && problem.k < 4LL * tile.block_k * split_k) break;
+      KernelResources resources = estimate_resources(problem, config, device.compute_capability);
+      resources.spill_bytes = 0;
+      // the library has tensor-core kernels of its own, also where Triton emits none
+      resources.tensor_core_instructions = 1;
+      if (resident_ctas(resources, config.num_warps, device) < 1) continue;
+      best = std::min(best, predict(problem, config, device, resources, constants).latency_us);
+    }
+  }
+  return best;
+}
+
+}  // namespace gemm_tuner

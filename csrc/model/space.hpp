@@ -1,0 +1,18 @@
+// Which configs are worth a prediction: the legal ones that the problem's size and the available SMs leave standing.
+#pragma once
+
+#include <vector>
+
+#include "device/spec.hpp"
+#include "gemm/config.hpp"
+#include "gemm/problem.hpp"
+
+namespace gemm_tuner {
+
+/// At most so many candidates differ in nothing but group_m.
+inline constexpr int max_group_variants = 3;
+
+/// Legal candidates, in a fixed order; never empty for a dtype that the device supports.
+std::vector<GemmConfig> space(const GemmProblem& problem, const DeviceSpec& device);
+
+}  // namespace gemm_tuner

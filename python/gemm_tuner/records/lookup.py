@@ -1,0 +1,89 @@
+"""Which record speaks for this problem on this device: the exact one, else a near one, else none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from .._core import DeviceSpec, GemmProblem, why_illegal
+from .record import Fingerprint, Record
+
+MAX_DISTANCE = 1.0  # log2: a factor of two along one axis. Beyond it the number of waves is another one altogether
+
+KernelState = Literal["current", "stale", "unknown"]
+
+
+def kernel_state(kernel: str, known: Collection[str]) -> KernelState:
+    """Is the kernel that a record names still the one we have?
+
+    `known` are the ids with their source hashes ("gemm_tuner::tiled@1a2b…"). ATen is always current: it carries no
+    hash. A kernel of a name that is not known at all cannot be judged.
+    """
+    if kernel.startswith("aten::") or kernel in known:
+        return "current"
+    name = kernel.partition("@")[0]
+    return "stale" if any(each.partition("@")[0] == name for each in known) else "unknown"
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a look-up found. `distance` is 0 for the exact problem, else the log2 distance of the shapes."""
+
+    record: Record
+    exact: bool
+    distance: float
+    why: str
+
+
+def shape_distance(one: GemmProblem, other: GemmProblem) -> float:
+    """How many doublings lie between two shapes, over m, n, k and batch together (Euclidean)."""
+    return math.dist(*([math.log2(size) for size in (p.m, p.n, p.k, p.batch)] for p in (one, other)))
+
+
+class Index:
+    """The winners of some records, ready to be looked up. `kernels` are the ids that are current (`kernel_state`)."""
+
+    def __init__(self, records: Iterable[Record], *, kernels: Collection[str]) -> None:
+        self._exact: dict[tuple[Fingerprint, GemmProblem], Record] = {}
+        self._near: dict[tuple[object, ...], dict[GemmProblem, Record]] = {}
+        for record in records:
+            if record.kind != "winner" or kernel_state(record.kernel, kernels) != "current":
+                continue
+            key = (record.device, record.problem)
+            best = better(self._exact.get(key), record)
+            self._exact[key] = best
+            self._near.setdefault(_kinship(record.device, record.problem), {})[record.problem] = best
+
+    def exact(self, problem: GemmProblem, device: DeviceSpec) -> Record | None:
+        """The winner of this very problem on this very device."""
+        return self._exact.get((Fingerprint.of(device), problem))
+
+    def look_up(self, problem: GemmProblem, device: DeviceSpec, *, max_distance: float = MAX_DISTANCE) -> Match | None:
+        """The best record for the problem: exact, else the nearest whose config is legal for it here, else None."""
+        found = self.exact(problem, device)
+        if found is not None:
+            return Match(found, True, 0.0, f"{found.basis} for this problem on this device")
+        kin = self._near.get(_kinship(Fingerprint.of(device), problem), {}).values()
+        near = ((shape_distance(problem, record.problem), record) for record in kin)
+        reachable = [(distance, record) for distance, record in near if distance <= max_distance]
+        # stable: of two equally near ones, measured before predicted ("m" < "p"), then the first learned
+        for distance, record in sorted(reachable, key=lambda pair: (pair[0], pair[1].basis)):
+            if record.choice is None or why_illegal(problem, record.choice, device) is None:
+                why = f"{record.basis} for {record.problem}, {distance:.2f} doublings away"
+                return Match(record, False, distance, why)
+        return None
+
+
+def better(one: Record | None, other: Record) -> Record:
+    """Measured beats predicted; then the newer; of the same second, the one that comes later in the file."""
+    if one is None:
+        return other
+    return max(one, other, key=lambda record: (record.basis == "measured", record.when, record is other))
+
+
+def _kinship(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
+    """What near problems share. Alignment too: it sets how wide loads are, so another one is another kernel."""
+    p = problem
+    return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision, p.alignment)

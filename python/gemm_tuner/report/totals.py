@@ -1,0 +1,37 @@
+"""What the tuned problems add up to over one run of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..tune import Outcome
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Times in microseconds, each problem counted as often as the model runs it; all predicted."""
+
+    problems: int
+    runs: int
+    triton_wins: int
+    latency_us: float
+    library_us: float
+
+    @property
+    def speedup(self) -> float:
+        """Of the chosen kernels over the library alone; 1 where there is nothing."""
+        return self.library_us / self.latency_us if self.latency_us else 1.0
+
+
+def totals_of(outcomes: Iterable[Outcome]) -> Totals:
+    """The sums over all outcomes."""
+    outcomes = list(outcomes)
+    chosen_us = ((each.winner.latency_us or 0.0) * each.winner.count for each in outcomes)
+    return Totals(
+        problems=len(outcomes),
+        runs=sum(each.winner.count for each in outcomes),
+        triton_wins=sum(each.winner.choice is not None for each in outcomes),
+        latency_us=sum(chosen_us),
+        library_us=sum(each.library_us * each.winner.count for each in outcomes),
+    )

@@ -1,0 +1,219 @@
+"""The whole job: problems in, one winner for each out, everything learned kept in a records file on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ._core import DeviceSpec, GemmConfig, GemmProblem, Prediction, predict, predict_library, rank
+from .compile import Compiled, Failed, compile_candidates, kernel_id, why_dropped
+from .devices import device as find_device
+from .problems import CountedProblem
+from .problems import merge as merge_problems
+from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
+
+FAMILIES = ("tiled", "split_k")
+# A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
+# what a prediction cannot tell apart must not cost anybody a slower model.
+MARGIN = 0.05
+# Triton emits tensor-core instructions from here on; below it one compile is evidence enough (sm_75: T4, RTX 20).
+FIRST_TENSOR_CORE_CAPABILITY = 80
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one problem. `library_us` and `waves` are predicted; `waves` is None where ATen won."""
+
+    winner: Record
+    library_us: float
+    waves: float | None
+    resumed: bool  # the records file had it before this run
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; `latest` is the outcome that moved it, None at the start and while candidates compile."""
+
+    done: int
+    total: int
+    latest: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """The outcomes in the order of the problems given, and the problems that the budget did not reach."""
+
+    device: DeviceSpec
+    versions: Versions
+    outcomes: tuple[Outcome, ...]
+    unfinished: tuple[CountedProblem, ...]
+    records: Path | None
+    seconds: float
+
+
+def tune(
+    problems: Iterable[CountedProblem | GemmProblem],
+    device: str | DeviceSpec | None = None,
+    *,
+    top_k: int = 8,
+    budget_s: float | None = None,
+    records: str | Path | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TuneResult:
+    """Chooses a config, or the library kernel, for each problem on the device, which need not be here.
+
+    Every number is predicted, by the native model from the resources that the compiler reports for the `top_k` best
+    candidates. Equal problems are tuned once. What the records file (made where there is none) already answers is
+    taken from it; everything else is added to it problem by problem, so an interrupted run goes on where it was.
+    The problems that take the most time go first; after `budget_s` seconds no further one is begun. `on_progress` is
+    called at the start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
+    TritonMissingError, and ValueError for a top_k below 1.
+    """
+    started_s = time.monotonic()
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    spec = device if isinstance(device, DeviceSpec) else find_device(device)
+    wanted = merge_problems(each if isinstance(each, CountedProblem) else CountedProblem(each) for each in problems)
+    outcomes = _already_known(wanted, spec, records)
+    tell = on_progress or (lambda progress: None)
+    tell(Progress(len(outcomes), len(wanted)))
+    versions = present_versions(spec)
+    for counted in _slowest_first((each for each in wanted if each.problem not in outcomes), spec):
+        if budget_s is not None and time.monotonic() - started_s >= budget_s:
+            break
+        candidates = _candidates(counted.problem, spec, top_k)
+        compiled = compile_candidates(counted.problem, candidates, spec, workers=workers)
+        trials, outcome = settle(counted, candidates, compiled, spec, versions)
+        if records is not None:
+            append(records, [*trials, outcome.winner])
+        outcomes[counted.problem] = outcome
+        tell(Progress(len(outcomes), len(wanted), outcome))
+    return TuneResult(
+        device=spec,
+        versions=versions,
+        outcomes=tuple(outcomes[each.problem] for each in wanted if each.problem in outcomes),
+        unfinished=tuple(each for each in wanted if each.problem not in outcomes),
+        records=None if records is None else Path(records),
+        seconds=time.monotonic() - started_s,
+    )
+
+
+def settle(
+    counted: CountedProblem,
+    candidates: list[GemmConfig],
+    compiled: Mapping[GemmConfig, Compiled | Failed],
+    device: DeviceSpec,
+    versions: Versions,
+) -> tuple[list[Record], Outcome]:
+    """The trials and the winner of one problem, from what the compiler said of its candidates. Pure."""
+    problem, library_us = counted.problem, predict_library(counted.problem, device)
+
+    def record(choice: GemmConfig | None, latency_us: float | None, **more: object) -> Record:
+        return Record(
+            device=Fingerprint.of(device),
+            problem=problem,
+            choice=choice,
+            kernel=aten_kernel(problem) if choice is None else kernel_id(choice.family),
+            latency_us=latency_us,
+            basis="predicted",
+            versions=versions,
+            count=counted.count,
+            **more,  # type: ignore[arg-type]
+        )
+
+    trials = [record(None, library_us, kind="trial")]
+    standing: list[Prediction] = []
+    dropped: list[str] = []
+    for config in candidates:
+        judged = _judge(problem, config, compiled[config], device)
+        if isinstance(judged, Prediction):
+            standing.append(judged)
+            trials.append(record(config, judged.latency_us, kind="trial", resources=judged.resources))
+        else:
+            dropped.append(judged)
+            resources = getattr(compiled[config], "resources", None)
+            trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
+    best = min(standing, key=lambda prediction: prediction.latency_us, default=None)
+    if best is not None and best.latency_us < library_us * (1 - MARGIN):
+        winner = record(best.config, best.latency_us, kind="winner", resources=best.resources)
+        return trials, Outcome(winner, library_us, best.waves, resumed=False)
+    winner = record(None, library_us, kind="winner", reason=_why_library(best, dropped, library_us))
+    return trials, Outcome(winner, library_us, None, resumed=False)
+
+
+def present_versions(device: DeviceSpec) -> Versions:
+    """The versions that have a part in a record made now."""
+
+    def version(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    return Versions(version("gemm_tuner"), version("torch"), version("triton"), device.driver_version)
+
+
+def current_kernels() -> frozenset[str]:
+    """The ids of the kernels that are installed: what a record must name to be used."""
+    return frozenset(kernel_id(family) for family in FAMILIES)
+
+
+def _already_known(
+    wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None
+) -> dict[GemmProblem, Outcome]:
+    if records is None:
+        return {}
+    index = Index(open_for_append(records).records, kernels=current_kernels())
+    found = ((each.problem, index.exact(each.problem, device)) for each in wanted)
+    return {problem: recall(winner, device) for problem, winner in found if winner is not None}
+
+
+def recall(winner: Record, device: DeviceSpec) -> Outcome:
+    """The outcome that a winner's record tells of, with what follows from it predicted again."""
+    waves = None
+    if winner.choice is not None:
+        with contextlib.suppress(ValueError):  # what others wrote may not fit on the device at all
+            waves = predict(winner.problem, winner.choice, device, resources=winner.resources).waves
+    return Outcome(winner, predict_library(winner.problem, device), waves, resumed=True)
+
+
+def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> Iterator[CountedProblem]:
+    """A budget that runs out should have been spent where the model spends its time."""
+    return iter(sorted(problems, key=lambda each: -each.count * predict_library(each.problem, device)))
+
+
+def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[GemmConfig]:
+    needs_tensor_cores = problem.a_dtype != "float32" or problem.precision == "tf32"
+    if device.compute_capability < FIRST_TENSOR_CORE_CAPABILITY and needs_tensor_cores:
+        top_k = 1
+    return [prediction.config for prediction in rank(problem, device, top_k=top_k)]
+
+
+def _judge(
+    problem: GemmProblem, config: GemmConfig, compiled: Compiled | Failed, device: DeviceSpec
+) -> Prediction | str:
+    """The prediction for what the compiler made of the config, or why the config is out."""
+    if isinstance(compiled, Failed):
+        return f"it does not compile: {compiled.reason}"
+    dropped = why_dropped(compiled, problem, device)
+    if dropped is not None:
+        return dropped
+    try:
+        return predict(problem, config, device, resources=compiled.resources)
+    except ValueError as error:
+        return str(error)
+
+
+def _why_library(best: Prediction | None, dropped: list[str], library_us: float) -> str:
+    if best is not None:
+        gain = 1 - best.latency_us / library_us
+        return f"the best candidate's predicted gain, {gain:.1%}, is not above the margin of {MARGIN:.0%}"
+    if dropped:
+        reasons = list(dict.fromkeys(dropped))
+        return f"no candidate is fit: {'; '.join(reasons[:3])}"
+    return "no config is legal for this problem on this device"

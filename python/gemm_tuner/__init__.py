@@ -1,5 +1,40 @@
-"""GEMM autotuning for the GPUs that torch.compile's max-autotune refuses."""
+"""GEMM autotuning for the GPUs that torch.compile's max-autotune refuses.
 
-from ._core import DeviceSpec, FmaRates, GemmConfig, GemmProblem
+Importing this loads neither torch nor triton; what needs them loads them when it is called.
+"""
 
-__all__ = ["DeviceSpec", "FmaRates", "GemmConfig", "GemmProblem"]
+from ._core import (
+    DeviceSpec,
+    FmaRates,
+    GemmConfig,
+    GemmProblem,
+    KernelResources,
+    ModelConstants,
+    Prediction,
+    predict,
+    predict_library,
+    rank,
+    space,
+    why_illegal,
+)
+from .capture import capture
+from .problems import CountedProblem, read_problems, write_problems
+
+__all__ = [
+    "CountedProblem",
+    "DeviceSpec",
+    "FmaRates",
+    "GemmConfig",
+    "GemmProblem",
+    "KernelResources",
+    "ModelConstants",
+    "Prediction",
+    "capture",
+    "predict",
+    "predict_library",
+    "rank",
+    "read_problems",
+    "space",
+    "why_illegal",
+    "write_problems",
+]

@@ -13,6 +13,10 @@ class NoDeviceError(GemmTunerError):
     """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
 
 
+class UnknownDeviceError(GemmTunerError):
+    """No device of the catalogue goes by that name."""
+
+
 class DriverError(GemmTunerError):
     """The NVIDIA driver is there, but it is too old, does not start, or a call of it failed."""
 
@@ -21,3 +25,23 @@ class DriverError(GemmTunerError):
 
 class NotBuiltError(GemmTunerError):
     """What was asked for needs a part that this build of the extension does not have, or not for this device."""
+
+
+class TorchMissingError(GemmTunerError):
+    """What was asked for needs PyTorch, which is not installed."""
+
+
+class TritonMissingError(GemmTunerError):
+    """What was asked for needs Triton, which is not installed."""
+
+
+class ProblemsError(GemmTunerError):
+    """A problems file cannot be read, understood or written."""
+
+
+class CaptureError(GemmTunerError):
+    """The script or model to capture cannot be found or has the wrong form."""
+
+
+class RecordsError(GemmTunerError):
+    """A records file cannot be read, is none, or cannot be written."""

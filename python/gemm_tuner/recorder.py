@@ -1,0 +1,222 @@
+"""What capture does inside PyTorch: a dispatch mode that sees every ATen call and notes the matrix products.
+
+The one file of capture that imports torch. Modes are part of the thread-local state that autograd carries into its
+device threads, so the backward pass is seen wherever it runs; threads that a program starts itself are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import gcd
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass_type
+
+from ._core import GemmProblem
+
+if TYPE_CHECKING:
+    from .capture import Capture
+
+MAX_ALIGNMENT = 16  # elements; beyond it no load gets wider
+ATTENTION = "aten::scaled_dot_product_attention"
+
+
+class Product(NamedTuple):
+    """How to read one ATen operator as a GEMM."""
+
+    op: str
+    first: int = 0  # the position of A among the arguments; B follows it
+
+
+PRODUCTS = {
+    "aten::mm": Product("mm"),
+    "aten::addmm": Product("addmm", 1),
+    "aten::addmm_": Product("addmm", 1),
+    "aten::_addmm_activation": Product("addmm", 1),
+    "aten::bmm": Product("bmm"),
+    "aten::baddbmm": Product("baddbmm", 1),
+    "aten::baddbmm_": Product("baddbmm", 1),
+    "aten::_int_mm": Product("int_mm"),
+    "aten::_scaled_mm": Product("scaled_mm"),
+    "aten::_scaled_mm_v2": Product("scaled_mm"),
+}
+NOT_TUNED = {
+    "aten::_grouped_mm": "grouped products are not tuned",
+    "aten::_scaled_grouped_mm": "grouped products are not tuned",
+    "aten::addbmm": "a product summed over its batch is not one GEMM",
+    "aten::addbmm_": "a product summed over its batch is not one GEMM",
+}
+
+
+@contextmanager
+def recording(seen: Capture) -> Iterator[None]:
+    """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
+    # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
+    with torch.compiler.set_stance("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta():
+        with Recorder(seen):
+            yield
+
+
+class Recorder(TorchDispatchMode):
+    """Runs every operator as it is and notes those that are GEMMs."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, seen: Capture) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(is_traceable_wrapper_subclass_type(t) for t in types):
+            return NotImplemented  # a DTensor, a quantised or a nested tensor: note what it makes of the call
+        if not isinstance(func, torch._ops.OpOverload):
+            self.seen.skip(f"{func}: what runs inside a higher-order operator is not seen")
+            return func(*args, **kwargs)
+        name = func._schema.name
+        if name == ATTENTION and args[0].is_meta:
+            return attention_on_meta(*args, **kwargs)
+        if name not in PRODUCTS and _may_be_composite(func, args):
+            with self:  # inference mode hands over linear, matmul and einsum whole
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if name in PRODUCTS:
+            self._note(name, args, kwargs, result)
+        elif name in NOT_TUNED:
+            self.seen.skip(f"{name}: {NOT_TUNED[name]}")
+        return result
+
+    def _note(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> None:
+        product = PRODUCTS[name]
+        a, b = args[product.first], args[product.first + 1]
+        if any(t.is_nested or t.layout is not torch.strided for t in (a, b)):
+            self.seen.skip(f"{name}: operands that are not dense are not tuned")
+        elif not all(isinstance(size, int) for size in (*a.shape, *b.shape)):
+            self.seen.skip(f"{name}: sizes that are only symbols cannot be tuned")
+        elif a.numel() and b.numel():
+            try:
+                self.seen.note(problem_of(product.op, a, b, result.dtype, _epilogue(name, args, kwargs)))
+            except ValueError as error:
+                self.seen.skip(f"{name}: {error}")
+
+
+def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str = "none") -> GemmProblem:
+    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n] as a GemmProblem.
+
+    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
+    """
+    a_transposed, a_alignment = stored(a)
+    b_transposed, b_alignment = stored(b)
+    return GemmProblem(
+        op=op,
+        m=a.shape[-2],
+        n=b.shape[-1],
+        k=a.shape[-1],
+        batch=a.shape[0] if a.dim() == 3 else 1,
+        a_dtype=_word(a.dtype),
+        b_dtype=_word(b.dtype),
+        out_dtype=_word(out_dtype),
+        precision="tf32" if a.dtype == torch.float32 and _tf32_allowed() else "ieee",
+        layout=("t" if a_transposed else "n") + ("t" if b_transposed else "n"),
+        alignment=min(a_alignment, b_alignment),
+        epilogue=epilogue,
+    )
+
+
+def stored(operand: torch.Tensor) -> tuple[bool, int]:
+    """Whether an operand [(batch,) rows, columns] is stored transposed, and its alignment in elements.
+
+    The rule is ATen's: one dimension must be contiguous and the other's pitch at least its length, or the operand is
+    first copied to a row-major one; Inductor asks the same of the strides. A vector is read along its length, and a
+    pitch over which nothing steps counts as that length. The alignment is the largest power of two, up to 16, that
+    divides the pitch, the batch stride and the offset into the storage.
+    """
+    rows, columns = operand.shape[-2:]
+    row_stride, column_stride = operand.stride()[-2:]
+    row_major = (column_stride == 1 or columns == 1) and (row_stride >= columns or rows == 1)
+    column_major = (row_stride == 1 or rows == 1) and (column_stride >= rows or columns == 1)
+    if not row_major and not column_major:
+        return False, gcd(MAX_ALIGNMENT, columns)
+    transposed = column_major and not (row_major and columns >= rows)
+    pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
+    batch_stride = operand.stride(0) if operand.dim() == 3 and operand.shape[0] > 1 else 0
+    return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, operand.storage_offset())
+
+
+def _may_be_composite(func: Any, args: Any) -> bool:
+    """prim operators are unknown to the dispatcher, and nested tensors have kernels where others have compositions."""
+    return func.namespace != "prim" and not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _tf32_allowed() -> bool:
+    precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    if precision is not None:  # torch 2.9 and later; there the older getters may raise
+        return bool(precision == "tf32")
+    return torch.get_float32_matmul_precision() != "highest"
+
+
+def _epilogue(name: str, args: Any, kwargs: Any) -> str:
+    if name == "aten::_addmm_activation":
+        return "gelu_tanh" if kwargs.get("use_gelu", False) else "relu"  # cuBLASLt's GELU is the tanh form
+    bias_position = {"aten::_scaled_mm": 4, "aten::_scaled_mm_v2": 8}.get(name)
+    if bias_position is None:
+        return "none"
+    bias = args[bias_position] if len(args) > bias_position else kwargs.get("bias")
+    return "none" if bias is None else "bias"
+
+
+class _AttentionShapes(torch.autograd.Function):
+    """The shapes of attention and of its gradients, for meta tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any) -> torch.Tensor:
+        ctx.save_for_backward(query, key, value, mask)
+        # heads innermost but one, as the fused kernels leave them
+        heads_last = query.transpose(-2, -3) if query.dim() > 3 else query
+        out = query.new_empty(*heads_last.shape[:-1], value.shape[-1])
+        return out.transpose(-2, -3) if query.dim() > 3 else out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        wanted = zip(ctx.saved_tensors, ctx.needs_input_grad)
+        return tuple(torch.empty_like(tensor) if needed else None for tensor, needed in wanted)
+
+
+def attention_on_meta(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Any = None, *_: Any, **__: Any
+) -> Any:
+    """scaled_dot_product_attention of meta tensors as a GPU's fused kernel would run it: with no GEMM to be seen."""
+    return _AttentionShapes.apply(query, key, value, attn_mask)
+
+
+@contextmanager
+def _encoder_layers_unfused() -> Iterator[None]:
+    """PyTorch runs an encoder layer in inference as one operator, which hides its products."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _attention_kept_whole_on_meta() -> Iterator[None]:
+    """PyTorch has no fused attention for meta tensors and would write it out as two bmm's that no GPU runs."""
+    if torch._C._dispatch_has_kernel_for_dispatch_key(ATTENTION, "AutogradMeta"):  # a capture within a capture
+        yield
+        return
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("scaled_dot_product_attention", attention_on_meta, "AutogradMeta")
+    try:
+        yield
+    finally:
+        library._destroy()

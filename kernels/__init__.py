@@ -1,0 +1,1 @@
+"""Triton device code of the GEMM families. Importing a kernel module imports triton; this package alone does not."""

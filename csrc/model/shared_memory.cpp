@@ -1,24 +1,111 @@
 #include "model/shared_memory.hpp"
 
 #include <algorithm>
+#include <cstdint>
+
+#include "gemm/types.hpp"
+#include "model/layout_conversion.hpp"
 
 namespace gemm_tuner {
 namespace {
 
-/// Tiles of A and B in flight: wgmma reads the tile in place, so one more buffer is held there than elsewhere, where
-/// the tile has moved on to registers before its buffer is filled again.
-int pipeline_buffers(const GemmConfig& config, int compute_capability) {
-  return compute_capability / 10 == 9 ? config.num_stages : std::max(config.num_stages - 1, 1);
+constexpr int widest_store_bytes = 16;
+constexpr int tcgen05_barrier_bytes = 16;
+constexpr int narrowest_async_copy_bytes = 4;  // cp.async moves 4, 8 or 16 bytes a thread
+
+bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
+
+/// How the product is computed there, as Triton's AccelerateMatmul decides.
+enum class Product { fma, mma, wgmma, tcgen05 };
+
+Product product_of(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
+  const bool ieee32 = problem.a_dtype == DType::float32 && problem.precision == Precision::ieee;
+  if (ieee32 || compute_capability < 80) return Product::fma;
+  if (config.num_warps < 4 || config.block_m < 64) return Product::mma;
+  if (compute_capability / 10 == 9) return Product::wgmma;
+  const bool tensor_memory = compute_capability >= 100 && compute_capability < 120;
+  return tensor_memory && problem.a_dtype != DType::int8 ? Product::tcgen05 : Product::mma;
+}
+
+/// mma.sync computes float8 from 8.9 on, but Triton 3.7 promotes it to float16 where it means to use wgmma instead.
+bool promotes_float8(const GemmProblem& problem, Product product, int compute_capability) {
+  return is_float8(problem.a_dtype) &&
+         (compute_capability < 89 || (compute_capability / 10 == 9 && product == Product::mma));
+}
+
+struct Operand {
+  int bytes;       // of one tile
+  bool pipelined;  // several tiles in flight
+};
+
+Operand operand(const GemmProblem& problem, const GemmConfig& config, Product product, DType dtype, int extent,
+                bool along_k) {
+  const int elements = extent * config.block_k;
+  const int per_thread = std::max(1, elements / (32 * config.num_warps));
+  const bool async = std::min(problem.alignment, per_thread) * bytes_of(dtype) >= narrowest_async_copy_bytes;
+  // wgmma transposes 16-bit operands only: others go through registers first
+  const bool in_place = product != Product::wgmma || along_k || bytes_of(dtype) != 1;
+  return {elements * bytes_of(dtype), config.num_stages > 1 && async && in_place};
+}
+
+/// Before 8.0 there is no asynchronous copy, and narrow operands are widened to 4 bytes one after the other.
+int fma_only_bytes(const GemmProblem& problem, const GemmConfig& config) {
+  const int a_bytes = 4 * config.block_m * config.block_k;
+  const int b_bytes = 4 * config.block_n * config.block_k;
+  return bytes_of(problem.a_dtype) == 4 ? a_bytes + b_bytes : std::max(a_bytes, b_bytes);
+}
+
+int pipeline_bytes(const GemmProblem& problem, const GemmConfig& config, Product product, int compute_capability) {
+  if (compute_capability < 80) return fma_only_bytes(problem, config);
+  const Operand a =
+      operand(problem, config, product, problem.a_dtype, config.block_m, !a_is_transposed(problem.layout));
+  const Operand b = operand(problem, config, product, problem.b_dtype, config.block_n, b_is_transposed(problem.layout));
+  if (product == Product::tcgen05) return config.num_stages * (a.bytes + b.bytes) + tcgen05_barrier_bytes;
+  // wgmma reads a tile where it lies, so its buffer is free a step later than with mma.sync
+  const int buffers = product == Product::wgmma ? config.num_stages : config.num_stages - 1;
+  const int in_flight = (a.pipelined ? buffers * a.bytes : 0) + (b.pipelined ? buffers * b.bytes : 0);
+  const int a_once = a.pipelined ? 0 : a.bytes;
+  const int b_once = b.pipelined ? 0 : b.bytes;
+  // promoted operands pass through shared memory one after the other
+  const bool in_turn = promotes_float8(problem, product, compute_capability);
+  return in_flight + (in_turn ? std::max(a_once, b_once) : a_once + b_once);
+}
+
+/// Of the accumulators, on their way to wide stores.
+int store_conversion_bytes(const GemmProblem& problem, const GemmConfig& config, Product product,
+                           int compute_capability) {
+  const int m = config.block_m;
+  const int n = config.block_n;
+  const int warps = config.num_warps;
+  const int per_thread = std::max(1, m * n / (32 * warps));
+  const int result_bytes = config.split_k > 1 ? 4 : bytes_of(problem.out_dtype);
+  const auto aligned = static_cast<int>(std::min<std::int64_t>(widest_store_bytes, problem.n & -problem.n));
+  const int width = std::min({widest_store_bytes / result_bytes, aligned, per_thread});
+  const TileLayout stored = blocked_layout(m, n, warps, 1, width);
+  switch (product) {
+    case Product::fma: {
+      const int edge = per_thread >= 16 ? 4 : per_thread >= 4 ? 2 : 1;
+      const TileLayout computed = blocked_layout(m, n, warps, std::min(edge, m), std::min(edge, n));
+      return conversion_bytes(computed, stored, result_bytes, compute_capability);
+    }
+    case Product::mma:
+      return conversion_bytes(mma_layout(m, n, warps), stored, result_bytes, compute_capability);
+    case Product::wgmma:
+      return conversion_bytes(wgmma_layout(m, n, warps), stored, result_bytes, compute_capability);
+    case Product::tcgen05:
+      break;
+  }
+  return m * n * result_bytes;  // from tensor memory: at most the whole tile
 }
 
 }  // namespace
 
 int predicted_smem_bytes(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
-  const int tile_bytes = config.block_k * (config.block_m * bytes_of(problem.a_dtype) +
-                                           config.block_n * bytes_of(problem.b_dtype));
+  const Product product = product_of(problem, config, compute_capability);
+  const int pipeline = pipeline_bytes(problem, config, product, compute_capability);
   const int result_bytes = config.split_k > 1 ? 4 : bytes_of(problem.out_dtype);
-  const int conversion_bytes = config.block_m * config.block_n * result_bytes;
-  return std::max(pipeline_buffers(config, compute_capability) * tile_bytes, conversion_bytes);
+  if (config.block_m * config.block_n * result_bytes <= pipeline) return pipeline;  // a conversion needs no more
+  return std::max(pipeline, store_conversion_bytes(problem, config, product, compute_capability));
 }
 
 }  // namespace gemm_tuner

@@ -18,6 +18,7 @@ from ._core import (
     why_illegal,
 )
 from .capture import capture
+from .devices import catalogue, device
 from .problems import CountedProblem, read_problems, write_problems
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "ModelConstants",
     "Prediction",
     "capture",
+    "catalogue",
+    "device",
     "predict",
     "predict_library",
     "rank",

@@ -13,8 +13,8 @@ class NoDeviceError(GemmTunerError):
     """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
 
 
-class UnknownDeviceError(GemmTunerError):
-    """No device of the catalogue goes by that name."""
+class UnknownDeviceError(GemmTunerError, LookupError):
+    """No catalogued device goes by the name given, or several do."""
 
 
 class DriverError(GemmTunerError):

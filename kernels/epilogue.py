@@ -1,0 +1,44 @@
+"""What happens to an accumulator on its way out: scales, bias, activation. Every family ends here."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def gelu(x):
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))  # 1 / sqrt(2)
+
+
+@triton.jit
+def gelu_tanh(x):
+    # 0.5 * (1 + tanh(y)) is sigmoid(2 * y), with y = sqrt(2 / pi) * (x + 0.044715 * x**3)
+    return x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+
+
+@triton.jit
+def finish(
+    accumulator,
+    bias,
+    scale_a,
+    scale_b,
+    columns,
+    n,
+    SCALED: tl.constexpr,
+    BIAS: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+):
+    """activation(accumulator * scale_a * scale_b + bias[columns]), in the accumulator's type."""
+    if SCALED:
+        accumulator *= tl.load(scale_a) * tl.load(scale_b)
+    if BIAS:
+        row = tl.load(bias + columns, mask=columns < n, other=0.0)
+        accumulator += row.to(accumulator.dtype)[None, :]
+    if ACTIVATION == "relu":
+        accumulator = tl.maximum(accumulator, 0)
+    elif ACTIVATION == "gelu":
+        accumulator = gelu(accumulator)
+    elif ACTIVATION == "gelu_tanh":
+        accumulator = gelu_tanh(accumulator)
+    elif ACTIVATION == "silu":
+        accumulator *= tl.sigmoid(accumulator)
+    return accumulator

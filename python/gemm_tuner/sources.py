@@ -1,0 +1,239 @@
+"""Which device functions compute a problem under a config, and with which types, constants and promises.
+
+Pure functions over values; triton is not needed to ask.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from ._core import GemmConfig, GemmProblem
+
+REDUCTION_BLOCK_M = 8  # of split_k's second kernel: 4 warps read 8 rows of 512 bytes, 16 bytes a thread
+REDUCTION_BLOCK_N = 128
+REDUCTION_WARPS = 4
+
+_TRITON_TYPE = {
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "float32": "fp32",
+    "float8_e4m3fn": "fp8e4nv",
+    "float8_e5m2": "fp8e5",
+    "int8": "i8",
+    "int32": "i32",
+}
+_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "int32": 4}
+_INT32_LIMIT = 2**31
+_WIDEST = 16  # bytes of one load, and the largest divisor that Triton makes use of
+
+Constant = int | bool | str
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """One device function, specialised.
+
+    signature: the launch parameters in order, each with its Triton type ("*fp16", "i32", "i64").
+    constants: what is fixed at compile time. divisible_by: what the compiler may rely on, elements for integers and
+    bytes for pointers.
+    """
+
+    module: str
+    function: str
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Constant], ...]
+    divisible_by: tuple[tuple[str, int], ...]
+    num_warps: int
+    num_stages: int
+
+
+def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
+    """The kernels to launch, in order: one for `tiled`, the product and the sum of its parts for `split_k`.
+
+    Raises ValueError where no kernel computes the problem (an int8 product with a GELU, say).
+    """
+    _require_supported(problem)
+    product = _product_constants(problem, config)
+    ending = _epilogue_constants(problem)
+    if config.family == "tiled":
+        return (
+            _specialise(
+                problem,
+                "tiled",
+                "tiled",
+                "a b c bias scale_a scale_b m n k a_pitch b_pitch c_pitch a_batch_stride b_batch_stride c_batch_stride",
+                {**product, **ending},
+                (config.num_warps, config.num_stages),
+            ),
+        )
+    return (
+        _specialise(
+            problem,
+            "split_k",
+            "split_k",
+            "a b parts m n k a_pitch b_pitch a_batch_stride b_batch_stride",
+            {**product, "SPLIT_K": config.split_k},
+            (config.num_warps, config.num_stages),
+        ),
+        _specialise(
+            problem,
+            "split_k",
+            "add_parts",
+            "parts c bias scale_a scale_b m n c_pitch c_batch_stride",
+            {
+                "BLOCK_M": REDUCTION_BLOCK_M,
+                "BLOCK_N": REDUCTION_BLOCK_N,
+                "SPLIT_K": config.split_k,
+                "INDEX64": product["INDEX64"],
+                "ACCUMULATOR": product["ACCUMULATOR"],
+                **ending,
+            },
+            (REDUCTION_WARPS, 1),
+        ),
+    )
+
+
+def grids(problem: GemmProblem, config: GemmConfig) -> tuple[tuple[int, int, int], ...]:
+    """The launch grid of each kernel of `kernel_sources`, in CTAs."""
+    tiles = -(-problem.m // config.block_m) * -(-problem.n // config.block_n)
+    if config.family == "tiled":
+        return ((tiles, problem.batch, 1),)
+    sums = -(-problem.m // REDUCTION_BLOCK_M) * -(-problem.n // REDUCTION_BLOCK_N)
+    return ((tiles, problem.batch, config.split_k), (sums, problem.batch, 1))
+
+
+def kernel_id(family: str) -> str:
+    """`gemm_tuner::tiled@0123456789ab`: the family and a hash of every source file that it is made of.
+
+    The same on every machine (line ends do not count). Raises ValueError for a family that has no kernel.
+    """
+    return f"gemm_tuner::{family}@{source_hash(family)}"
+
+
+@cache
+def source_hash(family: str) -> str:
+    """12 hexadecimal digits over the text of the family's kernel file and of every kernel file that it imports."""
+    folder = resources.files(__package__) / "kernels"
+    if not (folder / f"{family}.py").is_file():
+        raise ValueError(f"no kernel family is called '{family}'; known are tiled and split_k")
+    texts: dict[str, str] = {}
+    pending = [family]
+    while pending:
+        name = pending.pop()
+        if name not in texts:
+            texts[name] = (folder / f"{name}.py").read_text(encoding="utf-8")
+            pending += _kernel_imports(texts[name])
+    whole = "\0".join(f"{name}\0{texts[name]}" for name in sorted(texts))
+    return hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+
+def _kernel_imports(text: str) -> list[str]:
+    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level == 1)
+    return [node.module for node in nodes if node.module]
+
+
+def _specialise(
+    problem: GemmProblem,
+    module: str,
+    function: str,
+    parameters: str,
+    constants: dict[str, Constant],
+    launch: tuple[int, int],
+) -> KernelSource:
+    types, divisors = _parameter_types(problem), _parameter_divisors(problem)
+    names = parameters.split()
+    return KernelSource(
+        module=module,
+        function=function,
+        signature=tuple((name, types[name]) for name in names),
+        constants=tuple(constants.items()),
+        divisible_by=tuple((name, divisors[name]) for name in names if divisors[name] > 1),
+        num_warps=launch[0],
+        num_stages=launch[1],
+    )
+
+
+def _accumulator(problem: GemmProblem) -> str:
+    return "int32" if problem.a_dtype == "int8" else "float32"
+
+
+def _parameter_types(problem: GemmProblem) -> dict[str, str]:
+    accumulator = _TRITON_TYPE[_accumulator(problem)]
+    pointers = {
+        "a": _TRITON_TYPE[problem.a_dtype],
+        "b": _TRITON_TYPE[problem.b_dtype],
+        "c": _TRITON_TYPE[problem.out_dtype],
+        "bias": _TRITON_TYPE[problem.out_dtype],
+        "parts": accumulator,
+        "scale_a": "fp32",
+        "scale_b": "fp32",
+    }
+    return {
+        **{name: "*" + dtype for name, dtype in pointers.items()},
+        **dict.fromkeys(("m", "n", "k", "a_pitch", "b_pitch", "c_pitch"), "i32"),
+        **dict.fromkeys(("a_batch_stride", "b_batch_stride", "c_batch_stride"), "i64"),
+    }
+
+
+def _parameter_divisors(problem: GemmProblem) -> dict[str, int]:
+    """Operands keep the problem's alignment at their start, from row to row and from matrix to matrix."""
+    aligned = problem.alignment
+    n = _power_of_two_in(problem.n)
+    return {
+        "a": min(_WIDEST, aligned * _BYTES[problem.a_dtype]),
+        "b": min(_WIDEST, aligned * _BYTES[problem.b_dtype]),
+        "c": min(_WIDEST, n * _BYTES[problem.out_dtype]),
+        "bias": min(_WIDEST, n * _BYTES[problem.out_dtype]),
+        "parts": _WIDEST,
+        "scale_a": 4,
+        "scale_b": 4,
+        "m": _power_of_two_in(problem.m),
+        "n": n,
+        "k": _power_of_two_in(problem.k),
+        **dict.fromkeys(("a_pitch", "b_pitch", "a_batch_stride", "b_batch_stride"), aligned),
+        **dict.fromkeys(("c_pitch", "c_batch_stride"), n),
+    }
+
+
+def _power_of_two_in(size: int) -> int:
+    return min(_WIDEST, size & -size)
+
+
+def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Constant]:
+    a_transposed, b_transposed = (side == "t" for side in problem.layout)
+    elements = max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n)
+    return {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "BLOCK_K": config.block_k,
+        "GROUP_M": config.group_m,
+        "A_TRANSPOSED": a_transposed,
+        "B_TRANSPOSED": b_transposed,
+        "EVEN_M": problem.m % config.block_m == 0,
+        "EVEN_N": problem.n % config.block_n == 0,
+        "EVEN_K": problem.k % config.block_k == 0,
+        "INDEX64": elements >= _INT32_LIMIT,
+        "PRECISION": problem.precision if problem.a_dtype == "float32" else "ieee",
+        "ACCUMULATOR": _accumulator(problem),
+    }
+
+
+def _epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
+    words = [] if problem.epilogue == "none" else problem.epilogue.split("+")
+    return {
+        "SCALED": problem.op == "scaled_mm",
+        "BIAS": "bias" in words,
+        "ACTIVATION": next((word for word in words if word != "bias"), "none"),
+    }
+
+
+def _require_supported(problem: GemmProblem) -> None:
+    curved = ("gelu", "silu")
+    if problem.a_dtype == "int8" and any(word in problem.epilogue for word in curved):
+        raise ValueError(f"an int8 product has an int32 result, which takes no {problem.epilogue}; use none, bias or relu")
+    if problem.a_dtype == "int8" and problem.op == "scaled_mm":
+        raise ValueError("scaled_mm is for float8 operands, got int8; use int_mm")

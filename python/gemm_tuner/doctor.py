@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from . import _core, driver, environment
+from . import _core, driver
 from ._core import DeviceSpec
 from .errors import DriverError, GemmTunerError, NoDeviceError
+from .settings import settings
 
 # torch._inductor.utils.is_big_gpu, the same in torch 2.11 to 2.15
 _TORCH_MIN_SMS = 68
@@ -103,11 +104,12 @@ def _package(name: str) -> Finding:
     except metadata.PackageNotFoundError:
         remedy = f"`pip install {name}`, to capture or run models" if name == "torch" else f"`pip install {name}`"
         return Finding(name, "warn", f"{name} is not installed; predictions work without.", f"{remedy}.")
-    return Finding(name, "ok", f"{name} {version} is installed.")
+    without_cuda = ", a build without CUDA: it captures, and runs nothing on a GPU" if version.endswith("+cpu") else ""
+    return Finding(name, "ok", f"{name} {version} is installed{without_cuda}.")
 
 
 def _cache() -> Finding:
-    folder = environment.cache_dir()
+    folder = settings().cache_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

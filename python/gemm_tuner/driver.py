@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TypedDict
 
-from . import _core, environment
+from . import _core
 from ._core import DeviceSpec
+from .settings import settings
+
+
+class _Limits(TypedDict):
+    sm_carveout: int | None
+    sm_budget: int | None
+    mps_percentage: float | None
+    library: str | None
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class AvailableSms:
 
 def device_count() -> int:
     """GPUs that the driver shows this process (CUDA_VISIBLE_DEVICES obeyed); 0 without a driver."""
-    return _core.device_count(library=environment.libcuda())
+    return _core.device_count(library=settings().libcuda)
 
 
 def query(ordinal: int | None = None, *, sm_budget: int | None = None) -> DeviceSpec:
@@ -32,24 +41,12 @@ def query(ordinal: int | None = None, *, sm_budget: int | None = None) -> Device
 
     Raises NoDeviceError where there is none, ValueError for an SM budget below 1.
     """
-    return _core.query_device(
-        _current_ordinal(ordinal),
-        sm_carveout=_carveout(),
-        sm_budget=sm_budget,
-        mps_percentage=environment.mps_percentage(),
-        library=environment.libcuda(),
-    )
+    return _core.query_device(_current_ordinal(ordinal), **_limits(sm_budget))
 
 
 def available_sms(ordinal: int | None = None, *, sm_budget: int | None = None) -> AvailableSms:
     """`query(...).available_sms`, and why. Raises as `query` does."""
-    sms, decided_by = _core.available_sms(
-        _current_ordinal(ordinal),
-        sm_carveout=_carveout(),
-        sm_budget=sm_budget,
-        mps_percentage=environment.mps_percentage(),
-        library=environment.libcuda(),
-    )
+    sms, decided_by = _core.available_sms(_current_ordinal(ordinal), **_limits(sm_budget))
     return AvailableSms(sms, decided_by)
 
 
@@ -59,7 +56,17 @@ def count_reachable_sms(ordinal: int | None = None) -> int:
     Uses the GPU's current CUDA context, or its primary one, and takes about a millisecond besides. Raises NoDeviceError
     where there is no GPU, NotBuiltError where this build has no CUDA probes or the GPU is older than Turing.
     """
-    return _core.count_reachable_sms(_current_ordinal(ordinal), library=environment.libcuda())
+    return _core.count_reachable_sms(_current_ordinal(ordinal), library=settings().libcuda)
+
+
+def _limits(sm_budget: int | None) -> _Limits:
+    here = settings()
+    return {
+        "sm_carveout": _carveout(),
+        "sm_budget": sm_budget,
+        "mps_percentage": here.mps_percentage,
+        "library": here.libcuda,
+    }
 
 
 def _current_ordinal(ordinal: int | None) -> int | None:

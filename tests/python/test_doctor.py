@@ -94,6 +94,8 @@ def test_packages_are_found_without_importing_them(stand_in: StandIn, monkeypatc
     assert (found["torch"].status, found["triton"].status) == ("warn", "warn")
     monkeypatch.setattr(metadata, "version", lambda name: f"1.2.3+{name}")
     assert findings()["torch"].sentence == "torch 1.2.3+torch is installed."
+    monkeypatch.setattr(metadata, "version", lambda name: "2.13.0+cpu")
+    assert "a build without CUDA" in findings()["torch"].sentence
     assert "torch" not in sys.modules
 
 

@@ -12,8 +12,9 @@ import pytest
 from conftest import StandIn
 
 import gemm_tuner as gt
-from gemm_tuner import _core, driver, environment
+from gemm_tuner import _core, driver
 from gemm_tuner.errors import DriverError, GemmTunerError, NoDeviceError, NotBuiltError
+from gemm_tuner.settings import settings
 
 
 @pytest.fixture(autouse=True)
@@ -115,11 +116,8 @@ def test_the_mps_share_counts_where_mps_is_on(
 
 
 @pytest.mark.parametrize("given", ["0", "-5", "100.1", "nan", "half"])
-def test_a_senseless_mps_share_is_taken_as_unset(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str
-) -> None:
-    monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", given)
-    assert environment.mps_percentage() is None
+def test_a_senseless_mps_share_is_taken_as_unset(caplog: pytest.LogCaptureFixture, given: str) -> None:
+    assert settings({"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": given}).mps_percentage is None
     assert repr(given) in caplog.text
 
 

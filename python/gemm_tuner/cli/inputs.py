@@ -47,9 +47,8 @@ def named_device(name: str, sm_budget: int | None = None) -> DeviceSpec:
     try:
         return find_device(None if name == CURRENT else name, sm_budget=sm_budget)
     except NoDeviceError as error:
-        sentence = str(error).rstrip(".")
-        raise click.UsageError(
-            f"{sentence}; name a GPU to tune for with --device, as in --device rtx-3060 (gemm-tuner devices lists them)"
+        raise click.ClickException(
+            f"{str(error).rstrip('.')}; with --device NAME, as in --device rtx-3060, no GPU is needed"
         ) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None

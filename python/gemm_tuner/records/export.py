@@ -87,7 +87,7 @@ def to_lookup_table(records: Iterable[Record]) -> LookupTableExport:
 
     A key holds the device's name, each operand's dtype, sizes and strides, and the op; it knows no SM count, so where
     two SM budgets have a winner the larger one's is taken. ATen is always listed: a hit drops every template that it
-    does not list. Operands are taken as contiguous, the addend of addmm and baddbmm as one row for all.
+    does not list. Operands are taken as contiguous, the addend of addmm as a bias (one row for all).
     """
     table: dict[str, list[dict[str, Any]]] = {}
     left: list[Left] = []
@@ -111,11 +111,11 @@ def lookup_table_key(problem: GemmProblem, device: Fingerprint) -> str:
     a = _node(p.a_dtype, p.batch, p.m, p.k, transposed=p.layout[0] == "t", batched=_is_batched(p))
     b = _node(p.b_dtype, p.batch, p.k, p.n, transposed=p.layout[1] == "t", batched=_is_batched(p))
     nodes, scalars = f"({a}, {b})", ""
-    if p.op in ("addmm", "baddbmm"):
-        rows, strides = [p.m, p.n], [0, 1]
-        if _is_batched(p):
-            rows, strides = [p.batch, *rows], [0, *strides]
-        nodes, scalars = f"((torch.{p.out_dtype}, {rows}, {strides}), {a}, {b})", "+alpha=1&beta=1"
+    if p.op == "addmm":  # a bias: one row for all
+        nodes, scalars = f"((torch.{p.out_dtype}, [{p.m}, {p.n}], [0, 1]), {a}, {b})", "+alpha=1&beta=1"
+    if p.op == "baddbmm":
+        addend = _node(p.out_dtype, p.batch, p.m, p.n, transposed=False, batched=True)
+        nodes, scalars = f"({addend}, {a}, {b})", "+alpha=1&beta=1"
     return f"{device.name}+{nodes}{scalars}+{p.op}"
 
 

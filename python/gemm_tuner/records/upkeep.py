@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._core import DeviceSpec, why_illegal
-from ..errors import RecordsError
 from .file import Contents, Line, Skipped, locked, read, write_atomically
 from .lookup import better, kernel_state
 from .record import Fingerprint, Record

@@ -17,6 +17,8 @@ constexpr int usual_group_m = 8;                // Inductor's fixed value, good 
 constexpr std::array<int, max_group_variants> group_sizes{usual_group_m, 4, 16};
 constexpr std::array split_counts{2, 4, 8, 16, 32};
 constexpr int min_accumulators_per_thread = 8;  // fewer leave each tensor core without independent work
+constexpr int max_elements_of_one_warp = 32 * 64;    // one warp uses one of an SM's four tensor cores
+constexpr int min_elements_of_16_warps = 128 * 256;  // below it eight warps hold the tile without spilling
 constexpr int max_accumulators_per_thread = 128;  // of 255 registers; more spill beside operands and addresses
 constexpr int min_iterations_per_split = 4;     // a part of k must at least fill its own pipeline
 constexpr int max_waves_split = 2;              // beyond two waves splitting k buys nothing and pays for its reduction
@@ -52,9 +54,12 @@ bool loses_to_smaller_sibling(const GemmProblem& p, int block_m, int block_n, in
 }
 
 bool suits_warps(int block_m, int block_n, int num_warps) {
-  const int accumulators = block_m * block_n / (32 * num_warps);
-  if (num_warps == 1) return accumulators <= max_accumulators_per_thread;
-  return accumulators >= min_accumulators_per_thread && accumulators <= max_accumulators_per_thread;
+  const int elements = block_m * block_n;
+  const int accumulators = elements / (32 * num_warps);
+  if (accumulators > max_accumulators_per_thread) return false;
+  if (num_warps == 1) return elements <= max_elements_of_one_warp;
+  if (num_warps == 16) return elements >= min_elements_of_16_warps;
+  return accumulators >= min_accumulators_per_thread || num_warps == 2;
 }
 
 /// Stages beyond the iterations there are would only hold memory.

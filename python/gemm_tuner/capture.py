@@ -92,12 +92,13 @@ def capture_script(argv: list[str]) -> Capture:
     if words[:1] == ["-m"] and len(words) > 1:
         name, directory = words[1], os.getcwd()
         with _started_as(words[1:], directory):
-            if not _is_module(name):
-                raise CaptureError(f"cannot capture -m {name}: there is no module of that name here")
+            _require_module(name)
             return _captured(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True), what=name)
     if not words or words[0].startswith("-"):
         found = f"found {words[0]!r}" if words else "found nothing"
-        raise CaptureError(f"expected 'script.py ...' or '-m module ...' to run, {found}; Python's options go unused here")
+        raise CaptureError(
+            f"expected 'script.py ...' or '-m module ...' to run, {found}; Python's options are not taken"
+        )
     path = Path(words[0])
     if not path.is_file():
         raise CaptureError(f"cannot capture {path}: there is no such file; give a Python script or -m module")
@@ -159,11 +160,13 @@ def _started_as(argv: list[str], directory: str) -> Iterator[None]:
         sys.argv, sys.path[:] = argv_before, path_before
 
 
-def _is_module(name: str) -> bool:
+def _require_module(name: str) -> None:
     try:
-        return importlib.util.find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):
-        return False
+        found = importlib.util.find_spec(name)
+    except Exception as error:  # a parent package may do anything when it is imported
+        raise CaptureError(f"cannot capture -m {name}: {_told(error)}") from error
+    if found is None:
+        raise CaptureError(f"cannot capture -m {name}: there is no module of that name here")
 
 
 def _made_by(spec: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -184,7 +187,7 @@ def _made_by(spec: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, 
         case (model, tuple() | list() as args, dict() as kwargs) if callable(model):
             return model, tuple(args), kwargs
     form = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else type(made).__name__
-    raise CaptureError(f"{spec} must return (model, args) or (model, args, kwargs), args being a tuple; it returned {form}")
+    raise CaptureError(f"{spec} must return (model, args) or (model, args, kwargs), args a tuple; it returned {form}")
 
 
 def _imported(place: str) -> ModuleType:

@@ -5,10 +5,6 @@ class GemmTunerError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
-class RecordsError(GemmTunerError):
-    """A records file cannot be read, is none, or cannot be written."""
-
-
 class NoDeviceError(GemmTunerError):
     """There is no GPU to speak of: no driver, no device, or none of that ordinal."""
 
@@ -41,7 +37,3 @@ class ProblemsError(GemmTunerError):
 
 class CaptureError(GemmTunerError):
     """The script or model to capture cannot be found or has the wrong form."""
-
-
-class RecordsError(GemmTunerError):
-    """A records file cannot be read, is none, or cannot be written."""

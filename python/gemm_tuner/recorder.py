@@ -4,6 +4,8 @@ The one file of capture that imports torch. Modes are part of the thread-local s
 device threads, so the backward pass is seen wherever it runs; threads that a program starts itself are not.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# (torch types these classes only in part)
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -54,9 +56,9 @@ NOT_TUNED = {
 def recording(seen: Capture) -> Iterator[None]:
     """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
     # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
-    with torch.compiler.set_stance("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta():
-        with Recorder(seen):
-            yield
+    eagerly = torch.compiler.set_stance
+    with eagerly("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta(), Recorder(seen):
+        yield
 
 
 class Recorder(TorchDispatchMode):
@@ -95,7 +97,7 @@ class Recorder(TorchDispatchMode):
         a, b = args[product.first], args[product.first + 1]
         if any(t.is_nested or t.layout is not torch.strided for t in (a, b)):
             self.seen.skip(f"{name}: operands that are not dense are not tuned")
-        elif not all(isinstance(size, int) for size in (*a.shape, *b.shape)):
+        elif _is_symbolic(a) or _is_symbolic(b):
             self.seen.skip(f"{name}: sizes that are only symbols cannot be tuned")
         elif a.numel() and b.numel():
             try:
@@ -104,7 +106,7 @@ class Recorder(TorchDispatchMode):
                 self.seen.skip(f"{name}: {error}")
 
 
-def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str = "none") -> GemmProblem:
+def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str) -> GemmProblem:
     """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n] as a GemmProblem.
 
     Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
@@ -145,6 +147,10 @@ def stored(operand: torch.Tensor) -> tuple[bool, int]:
     pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
     batch_stride = operand.stride(0) if operand.dim() == 3 and operand.shape[0] > 1 else 0
     return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, operand.storage_offset())
+
+
+def _is_symbolic(tensor: torch.Tensor) -> bool:
+    return any(not isinstance(n, int) for n in (*tensor.shape, *tensor.stride(), tensor.storage_offset()))
 
 
 def _may_be_composite(func: Any, args: Any) -> bool:

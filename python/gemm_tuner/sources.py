@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from ._core import GemmConfig, GemmProblem
 
@@ -49,6 +50,16 @@ class KernelSource:
     divisible_by: tuple[tuple[str, int], ...]
     num_warps: int
     num_stages: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> KernelSource:
+        """The inverse of to_dict, also after JSON has made lists of tuples."""
+        pairs = ("signature", "constants", "divisible_by")
+        return KernelSource(**{**values, **{name: tuple((k, v) for k, v in values[name]) for name in pairs}})
 
 
 def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
@@ -234,6 +245,8 @@ def _epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
 def _require_supported(problem: GemmProblem) -> None:
     curved = ("gelu", "silu")
     if problem.a_dtype == "int8" and any(word in problem.epilogue for word in curved):
-        raise ValueError(f"an int8 product has an int32 result, which takes no {problem.epilogue}; use none, bias or relu")
+        raise ValueError(
+            f"an int8 product has an int32 result, which takes no {problem.epilogue}; use none, bias or relu"
+        )
     if problem.a_dtype == "int8" and problem.op == "scaled_mm":
         raise ValueError("scaled_mm is for float8 operands, got int8; use int_mm")

@@ -3,6 +3,7 @@ import json
 import os
 import stat
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from gemm_tuner import GemmProblem
 from gemm_tuner.errors import ProblemsError
 from gemm_tuner.problems import MAX_COUNT, SCHEMA, CountedProblem, merge, read_problems, write_problems
 
+DOCS = Path(__file__).parents[2] / "docs"
 SIZES = st.integers(1, 2**31 - 1)
 FLOATS = ("float16", "bfloat16", "float32")
 FLOAT8S = ("float8_e4m3fn", "float8_e5m2")
@@ -79,7 +81,9 @@ JSON = st.recursive(
 )
 
 
-@given(name=st.sampled_from((*GemmProblem(m=1, n=1, k=1).to_dict(), "count", "other")) | st.text(max_size=8), value=JSON)
+@given(
+    name=st.sampled_from((*GemmProblem(m=1, n=1, k=1).to_dict(), "count", "other")) | st.text(max_size=8), value=JSON
+)
 def test_a_line_with_one_field_replaced_is_read_or_refused(path, name, value):
     path.write_text(json.dumps({**json.loads(line()), name: value}))
     try:
@@ -129,6 +133,14 @@ def test_two_files_in_a_row_are_a_valid_merge(path):
     write_problems(path, [problem])
     path.write_bytes(path.read_bytes() + b"\n" + path.read_bytes())
     assert read_problems(path) == [CountedProblem(problem.problem, 4)]
+
+
+def test_the_line_shown_in_the_docs(path):
+    shown = (DOCS / "problems.md").read_text().split("```json\n")[1].split("```")[0]
+    path.write_text(shown)
+    (counted,) = read_problems(path)
+    assert str(counted.problem) == "mm 512x2048x2048 bfloat16 nt align 16"
+    assert json.loads(shown) == {"schema": SCHEMA, **counted.problem.to_dict(), "count": counted.count}
 
 
 def test_a_line_written_by_hand_takes_the_defaults_of_gemm_problem(path):

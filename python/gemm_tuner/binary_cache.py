@@ -1,0 +1,114 @@
+"""Compiled kernels on disk: one JSON file each, found by what went into it.
+
+The cache saves time and nothing else: what cannot be read is compiled again, what cannot be written is not kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ._core import KernelResources
+from .sources import KernelSource
+
+log = logging.getLogger("gemm_tuner")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One compiled kernel: the cubin, its entry point, the warps of a CTA, and what it needs of an SM."""
+
+    entry: str
+    num_warps: int
+    resources: KernelResources
+    seconds: float
+    cubin: bytes = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "entry": self.entry,
+            "num_warps": self.num_warps,
+            "resources": self.resources.to_dict(),
+            "seconds": self.seconds,
+            "cubin": base64.b64encode(self.cubin).decode(),
+        }
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Binary:
+        """The inverse of to_dict. Raises KeyError, TypeError or ValueError where it is none."""
+        return Binary(
+            entry=str(values["entry"]),
+            num_warps=int(values["num_warps"]),
+            resources=KernelResources.from_dict(values["resources"]),
+            seconds=float(values["seconds"]),
+            cubin=base64.b64decode(values["cubin"], validate=True),
+        )
+
+
+def binary_key(source: KernelSource, compute_capability: int, source_hash: str, triton_version: str) -> str:
+    """Names what the compiler was given: the same key, the same machine code."""
+    given = json.dumps([_SCHEMA, source.to_dict(), compute_capability, source_hash, triton_version])
+    return hashlib.sha256(given.encode()).hexdigest()[:32]
+
+
+class BinaryCache:
+    """A folder of `key.json` files, each with a checksum of itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writable = True
+
+    def read(self, key: str) -> Binary | None:
+        """The kept binary; None where there is none or where it is damaged, which is logged."""
+        path = self._path(key)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["checksum"] != _checksum(kept["binary"]):
+                raise ValueError("its checksum is not that of its content")
+            return Binary.from_dict(kept["binary"])
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            log.warning("ignoring the cached kernel %s, which is damaged or unreadable: %s", path, error)
+            return None
+
+    def write(self, key: str, binary: Binary) -> None:
+        """Keeps the binary. A full or read-only disk is logged once and changes nothing else."""
+        if not self._writable:
+            return
+        content = binary.to_dict()
+        text = json.dumps({"checksum": _checksum(content), "binary": content})
+        try:
+            path = self._path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(path, text)
+        except OSError as error:
+            self._writable = False
+            log.warning("compiled kernels are not kept, as %s cannot be written: %s", self._folder, error)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

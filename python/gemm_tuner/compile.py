@@ -1,0 +1,232 @@
+"""Config -> cubin and what it really needs: registers, spills, shared memory, tensor-core instructions.
+
+Candidates are compiled for the device's architecture, which need not be in the machine, in parallel worker processes.
+What was compiled once is kept on disk, by kernel source, specialisation, architecture and Triton version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources
+from .binary_cache import Binary, BinaryCache, binary_key
+from .errors import TritonMissingError
+from .settings import settings
+from .sources import KernelSource, kernel_id, kernel_sources, source_hash
+from .worker_pool import Lost, WorkerPool
+
+__all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "kernel_id", "why_dropped"]
+
+_JOB = "gemm_tuner.compile_job:job"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate that compiles.
+
+    resources: of the kernel that computes the product. binaries: every kernel to launch, in order, as
+    `sources.kernel_sources` lists them. seconds: what compiling took, when it was done.
+    """
+
+    config: GemmConfig
+    resources: KernelResources
+    kernel_hash: str
+    seconds: float
+    binaries: tuple[Binary, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that does not compile, and why, in a sentence."""
+
+    reason: str
+
+
+class CompilePool:
+    """Workers that stay warm over many problems; `compile_candidates` makes its own where it is given none."""
+
+    def __init__(self, *, workers: int | None = None, timeout_s: float = 60.0, job: str = _JOB) -> None:
+        require_triton()
+        # Triton's own cache would outlive us and may lie on a disk that cannot be written
+        self._scratch = tempfile.TemporaryDirectory(prefix="gemm-tuner-", ignore_cleanup_errors=True)
+        self.workers = WorkerPool(
+            job,
+            workers=workers or len(os.sched_getaffinity(0)),
+            timeout_s=timeout_s,
+            environment={"TRITON_CACHE_DIR": self._scratch.name},
+        )
+
+    def __enter__(self) -> CompilePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.workers.close()
+        self._scratch.cleanup()
+
+
+def compile_candidates(
+    problem: GemmProblem,
+    configs: Iterable[GemmConfig],
+    device: DeviceSpec,
+    *,
+    workers: int | None = None,
+    timeout_s: float = 60.0,
+    cache_dir: Path | None = None,
+    on_done: Callable[[GemmConfig, Compiled | Failed], None] | None = None,
+    pool: CompilePool | None = None,
+) -> dict[GemmConfig, Compiled | Failed]:
+    """Compiles each config of the problem for the device's architecture; no GPU is needed.
+
+    workers: processes, one per core by default. timeout_s: for one kernel. on_done: called in this thread as each
+    config is finished. pool: workers to use instead of new ones. A compiler that crashes or hangs costs its own
+    config; Ctrl-C kills the workers. Raises TritonMissingError where something must be compiled without Triton.
+    """
+    kernels = {config: _sources_or_reason(problem, config) for config in configs}
+    cache = BinaryCache(cache_dir or settings().cache_dir / "compiled")
+    results: dict[str, Binary | Failed] = {}
+    todo: dict[str, KernelSource] = {}
+    for sources in kernels.values():
+        for source in sources if isinstance(sources, tuple) else ():
+            key = binary_key(source, device.compute_capability, source_hash(source.module), triton_version())
+            cached = cache.read(key)
+            if cached is not None:
+                results[key] = cached
+            elif key not in results:
+                todo[key] = source
+    finished: dict[GemmConfig, Compiled | Failed] = {}
+
+    def finish_ready() -> None:
+        for config, sources in kernels.items():
+            if config in finished:
+                continue
+            outcome = _outcome(config, sources, device.compute_capability, results)
+            if outcome is not None:
+                finished[config] = outcome
+                if on_done is not None:
+                    on_done(config, outcome)
+
+    finish_ready()
+    if todo:
+        if pool is None:
+            with CompilePool(
+                workers=min(workers or len(os.sched_getaffinity(0)), len(todo)), timeout_s=timeout_s
+            ) as own:
+                _compile_missing(todo, device.compute_capability, own, cache, results, finish_ready)
+        else:
+            _compile_missing(todo, device.compute_capability, pool, cache, results, finish_ready)
+    return {config: finished[config] for config in kernels}
+
+
+def _compile_missing(
+    todo: Mapping[str, KernelSource],
+    compute_capability: int,
+    pool: CompilePool,
+    cache: BinaryCache,
+    results: dict[str, Binary | Failed],
+    after_each: Callable[[], None],
+) -> None:
+    keys = list(todo)
+    jobs = [{"source": todo[key].to_dict(), "compute_capability": compute_capability} for key in keys]
+    for index, answer in pool.workers.run(jobs):
+        result = _binary_or_failure(answer)
+        results[keys[index]] = result
+        if isinstance(result, Binary):
+            cache.write(keys[index], result)
+        after_each()
+
+
+def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
+    if isinstance(answer, Lost):
+        return Failed(f"the compiler gave no result: {answer.reason}")
+    if "error" in answer:
+        return Failed(f"Triton refused it: {answer['error']}")
+    return Binary.from_dict(answer)
+
+
+def _sources_or_reason(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...] | Failed:
+    try:
+        return kernel_sources(problem, config)
+    except ValueError as error:
+        return Failed(str(error))
+
+
+def _outcome(
+    config: GemmConfig,
+    sources: tuple[KernelSource, ...] | Failed,
+    compute_capability: int,
+    results: Mapping[str, Binary | Failed],
+) -> Compiled | Failed | None:
+    """The config's result, or None while a kernel of it is still being compiled."""
+    if isinstance(sources, Failed):
+        return sources
+    binaries: list[Binary] = []
+    for source in sources:
+        key = binary_key(source, compute_capability, source_hash(source.module), triton_version())
+        result = results.get(key)
+        if not isinstance(result, Binary):
+            return result
+        binaries.append(result)
+    return Compiled(
+        config=config,
+        resources=binaries[0].resources,
+        kernel_hash=source_hash(config.family),
+        seconds=sum(binary.seconds for binary in binaries),
+        binaries=tuple(binaries),
+    )
+
+
+def why_dropped(compiled: Compiled, problem: GemmProblem, device: DeviceSpec) -> str | None:
+    """Why a compiled candidate is known bad before it runs, in a sentence; None where it is worth running."""
+    need = compiled.resources
+    limit = device.smem_per_block_optin_bytes
+    if need.smem_bytes > limit:
+        return f"it needs {need.smem_bytes} bytes of shared memory and a CTA may have {limit} on {device.name}"
+    if need.tensor_core_instructions == 0 and _tensor_core_rate(problem, device) > 0:
+        return (
+            f"Triton emits no tensor-core code for {problem.dtype} on compute capability "
+            f"{device.compute_capability / 10:.1f}, and {device.name} has tensor cores for it that the library uses"
+        )
+    if need.spill_bytes > 0:
+        return f"it spills {need.spill_bytes} bytes of registers per thread to memory"
+    return None
+
+
+def _tensor_core_rate(problem: GemmProblem, device: DeviceSpec) -> float:
+    """Multiply-adds per clock per SM that the device's tensor cores do for the problem's dtype."""
+    rates = device.fma
+    by_dtype = {
+        "float16": rates.fp16,
+        "bfloat16": rates.bf16,
+        "float32": rates.tf32 if problem.precision == "tf32" else 0.0,
+        "float8_e4m3fn": rates.fp8,
+        "float8_e5m2": rates.fp8,
+        "int8": rates.int8,
+    }
+    return by_dtype[problem.dtype]
+
+
+def require_triton() -> None:
+    """Raises TritonMissingError where Triton is not installed. Does not import it."""
+    if importlib.util.find_spec("triton") is None:
+        raise TritonMissingError(
+            "candidates are compiled by Triton, and it is not installed here; run: pip install triton"
+        )
+
+
+@cache
+def triton_version() -> str:
+    """The installed version, without importing Triton; "none" where there is none."""
+    for distribution in ("triton", "pytorch-triton", "triton-nightly"):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"

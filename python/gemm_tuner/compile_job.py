@@ -1,0 +1,95 @@
+"""One kernel, compiled by Triton and measured with NVIDIA's own tools. Runs in a worker process; imports triton."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from .sources import KernelSource
+
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+# HMMA, IMMA, QMMA, OMMA, BMMA, DMMA of the warp, HGMMA... of the warp group, UTCHMMA... of tcgen05
+_TENSOR_CORE = re.compile(r"\b(?:UTC|[HIQOBD])[A-Z]*MMA\b")
+
+
+def compile_kernel(source: KernelSource, compute_capability: int) -> Any:
+    """Triton's CompiledKernel of the source. Raises whatever Triton raises."""
+    return triton.compile(
+        ast_source(source),
+        target=GPUTarget("cuda", compute_capability, 32),
+        options={"num_warps": source.num_warps, "num_stages": source.num_stages},
+    )
+
+
+def ast_source(source: KernelSource) -> ASTSource:
+    """The specialised kernel as Triton's compiler takes it."""
+    function = getattr(importlib.import_module(f"gemm_tuner.kernels.{source.module}"), source.function)
+    constants = {name: getattr(tl, v) if name == "ACCUMULATOR" else v for name, v in source.constants}
+    types = dict(source.signature)
+    signature = {name: types.get(name, "constexpr") for name in function.arg_names}
+    promises = {
+        (function.arg_names.index(name),): [["tt.divisibility", divisor]] for name, divisor in source.divisible_by
+    }
+    return ASTSource(function, signature, constexprs=constants, attrs=promises)
+
+
+def resources_of(cubin: bytes) -> dict[str, int]:
+    """Registers, spilled bytes and tensor-core instructions of a cubin that holds one kernel."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = _tool("cuobjdump", "-res-usage", file.name)
+        machine_code = _tool("nvdisasm", "-c", file.name)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    if found is None:
+        raise RuntimeError(f"cuobjdump reported no registers: {usage.strip()[-200:]}")
+    return {
+        "registers_per_thread": int(found[1]),
+        "spill_bytes": int(found[2]),
+        "tensor_core_instructions": len(_TENSOR_CORE.findall(machine_code)),
+    }
+
+
+def job(request: dict[str, Any]) -> dict[str, Any]:
+    """{"source": KernelSource as a dict, "compute_capability": int} -> the compiled kernel, or {"error": reason}."""
+    os.environ["TRITON_ALWAYS_COMPILE"] = "1"
+    started = time.perf_counter()
+    try:
+        kernel = compile_kernel(KernelSource.from_dict(request["source"]), request["compute_capability"])
+        cubin = kernel.asm["cubin"]
+        resources = {**resources_of(cubin), "smem_bytes": kernel.metadata.shared}
+    except Exception as error:  # noqa: BLE001 - a compiler's failures have no common type; the reason goes to the caller
+        return {"error": _innermost(error)}
+    return {
+        "entry": kernel.metadata.name,
+        "num_warps": kernel.metadata.num_warps,
+        "resources": resources,
+        "seconds": time.perf_counter() - started,
+        "cubin": base64.b64encode(cubin).decode(),
+    }
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+def _tool(name: str, *arguments: str) -> str:
+    done = subprocess.run([str(_TOOLS / name), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{name} failed: {done.stderr.strip()[-200:]}")
+    return done.stdout

@@ -37,3 +37,7 @@ class ProblemsError(GemmTunerError):
 
 class CaptureError(GemmTunerError):
     """The script or model to capture cannot be found or has the wrong form."""
+
+
+class RecordsError(GemmTunerError):
+    """A records file cannot be read, is none, or cannot be written."""

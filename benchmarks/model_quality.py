@@ -19,6 +19,7 @@ from pathlib import Path
 from timing_table import TimedProblem, read_timing_table, scored
 
 import gemm_tuner as gt
+from gemm_tuner.tune import MARGIN
 
 TOP_K = (1, 2, 4, 8)
 WAVES = (0.25, 0.5, 1.0, 2.0, 8.0, math.inf)
@@ -81,6 +82,22 @@ def library_quality(problems: list[TimedProblem], device: gt.DeviceSpec) -> dict
     }
 
 
+def decision_quality(problems: list[TimedProblem], device: gt.DeviceSpec) -> dict[str, float]:
+    """What tune's predicted choice between the library and Triton's first would have cost or won."""
+    ratios = []  # measured Triton over measured library, where Triton is chosen
+    for timed in problems:
+        first = gt.rank(timed.problem, device, top_k=1, configs=list(timed.latency_us))[0]
+        chosen = first.latency_us < gt.predict_library(timed.problem, device) * (1 - MARGIN)
+        if chosen and math.isfinite(timed.library_us):
+            ratios.append(timed.latency_us[first.config] / timed.library_us)
+    return {
+        "margin": MARGIN,
+        "Triton chosen": round(len(ratios) / len(problems), 3),
+        "of these over 2 % slower": round(sum(r > 1.02 for r in ratios) / max(len(ratios), 1), 3),
+        "geomean latency of these over library": round(geometric_mean(ratios), 3),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
@@ -103,6 +120,7 @@ def main() -> int:
         ),
         "best kept by space, half b": round(kept_best(half["b"], device), 4),
         "library, half b": library_quality(half["b"], device),
+        "library or Triton, half b": decision_quality(half["b"], device),
     }
     if given.json:
         json.dump(report, sys.stdout, indent=1)

@@ -58,7 +58,10 @@ constexpr auto constant_fields =
                Field{"overlap", &ModelConstants::overlap},
                Field{"short_row_bytes", &ModelConstants::short_row_bytes},
                Field{"narrow_load_clk", &ModelConstants::narrow_load_clk},
-               Field{"contention", &ModelConstants::contention}};
+               Field{"contention", &ModelConstants::contention},
+               Field{"library_loop", &ModelConstants::library_loop},
+               Field{"library_edge", &ModelConstants::library_edge},
+               Field{"library_narrow", &ModelConstants::library_narrow}};
 
 template <class Struct, class Fields>
 py::class_<Struct> bind_plain(py::module_& module, const char* name, const Fields& fields) {

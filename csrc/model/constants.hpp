@@ -23,6 +23,9 @@ struct ModelConstants {
   double short_row_bytes = 45;           // tile rows near or below this waste part of each 32-byte-sector request
   double narrow_load_clk = 0.3;          // per extra load instruction of a warp where alignment forbids 16-byte ones
   double contention = 0.14;              // share of the smaller bounds that is not hidden behind the largest
+  double library_loop = 0.83;            // cuBLAS's main loop beside Triton's: its machine code is scheduled by hand
+  double library_edge = 2.6;             // its CTAs' start and end: general epilogues, larger tiles
+  double library_narrow = 1.6;           // where operands are not aligned to 16 bytes
 
   bool operator==(const ModelConstants&) const = default;
 };

@@ -22,12 +22,15 @@ constexpr std::array<Tile, 10> menu{{{256, 128, 32, 8, 3},
                                      {32, 64, 64, 4, 4},
                                      {32, 32, 64, 2, 4},
                                      {16, 32, 128, 2, 4}}};
+constexpr int vector_bytes = 16;  // below this alignment the library's fast kernels do not apply (cuBLAS, "Tensor Core Usage")
 constexpr std::array splits{1, 2, 4, 8, 16};
 
 }  // namespace
 
 double predict_library(const GemmProblem& problem, const DeviceSpec& device, const ModelConstants& constants) {
   double best = std::numeric_limits<double>::infinity();
+  const bool aligned = problem.alignment * bytes_of(problem.a_dtype) >= vector_bytes;
+  const double narrow = aligned ? 1.0 : constants.library_narrow;
   for (const Tile& tile : menu) {
     for (const int split_k : splits) {
       GemmConfig config;
@@ -44,7 +47,9 @@ double predict_library(const GemmProblem& problem, const DeviceSpec& device, con
       // the library has tensor-core kernels of its own, also where Triton emits none
       resources.tensor_core_instructions = 1;
       if (resident_ctas(resources, config.num_warps, device) < 1) continue;
-      best = std::min(best, predict(problem, config, device, resources, constants).latency_us);
+      const Prediction parts = predict(problem, config, device, resources, constants);
+      best = std::min(best, parts.launch_us + constants.library_edge * parts.prologue_epilogue_us +
+                                constants.library_loop * narrow * parts.main_loop_us + parts.reduction_us);
     }
   }
   return best;

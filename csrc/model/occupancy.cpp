@@ -15,7 +15,9 @@ constexpr int registers_per_sm = 65536;       // of every architecture since 3.5
 constexpr int first_triton_tensor_core = 80;  // Triton 3.x emits FFMA only before compute capability 8.0
 constexpr int mma_m = 16;                     // rows of mma.sync's tile, PTX ISA "mma"
 constexpr int mma_n = 8;                      // columns of it
-constexpr int base_registers = 40;            // addresses, counters and masks; seen in Triton's cubins
+constexpr int base_registers = 32;            // addresses, counters and masks; seen in Triton's cubins
+constexpr int widest_load_bytes = 16;
+constexpr int narrowest_async_copy_bytes = 4;  // PTX ISA, "cp.async"
 constexpr int warpgroup_warps = 4;
 constexpr int warpgroup_m = 64;
 
@@ -85,11 +87,16 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
   const int warp_n = std::max(mma_n, config.block_n / grid.warps_n);
   const int operands =
       warpgroup ? 0 : (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4);
-  const int wanted = base_registers + accumulators + operands;
+  // each load of a thread keeps a 64-bit address; too narrow for cp.async, its elements wait in registers as well
+  const int tile_bytes = (config.block_m + config.block_n) * config.block_k * element_bytes;
+  const int load_bytes = std::min(widest_load_bytes, problem.alignment * element_bytes);
+  const int addresses = 2 * tile_bytes / load_bytes / threads;
+  const int waiting = load_bytes < narrowest_async_copy_bytes ? tile_bytes / 4 / threads : 0;
+  const int wanted = base_registers + accumulators + operands + addresses + waiting;
   const int allowed = std::min(max_registers_per_thread, registers_per_sm / threads);
   KernelResources resources;
   resources.registers_per_thread = std::min(wanted, allowed);
-  resources.spill_bytes = 4 * std::max(0, accumulators + base_registers - allowed);
+  resources.spill_bytes = 4 * std::max(0, accumulators + addresses + waiting + base_registers - allowed);
   resources.smem_bytes = predicted_smem_bytes(problem, config, compute_capability);
   resources.tensor_core_instructions =
       compute_capability >= first_triton_tensor_core &&

@@ -47,7 +47,7 @@ else:
     )  # fmt: skip
     # of the result's magnitude: half precision rounds once on the way out; tf32 and float8 are exact in the interpreter
     TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
-    thorough = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    thorough = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
     def random_operand(
         rows: int, columns: int, dtype: str, *, batch: int = 1, pad: int = 0, seed: int = 0
@@ -106,7 +106,7 @@ else:
         st.sampled_from((1, 2, 8)),
         st.sampled_from((1, 1, 2, 3, 7)),
     )
-    sizes = st.integers(1, 50)
+    sizes = st.integers(1, 60)
 
     @thorough
     @given(m=sizes, n=sizes, k=sizes, layout=st.sampled_from(LAYOUTS), config=configs, pad=st.sampled_from((0, 3, 8)))

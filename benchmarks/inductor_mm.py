@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the double lives
 
 import torch
 from doubles.virtual_gpu import virtual_gpu
+from gemm_tuner import GemmConfig, GemmProblem
 from torch._inductor import config as inductor_config
 from torch._inductor.choices import InductorChoices
 from torch._inductor.debug import DebugContext
@@ -28,8 +29,6 @@ from torch._inductor.virtualized import V
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
-from gemm_tuner import GemmConfig, GemmProblem
 
 
 @dataclass(frozen=True)

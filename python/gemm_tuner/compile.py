@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources
 from .binary_cache import Binary, BinaryCache, binary_key
@@ -50,6 +50,7 @@ class Failed:
     reason: str
 
 
+@final
 class CompilePool:
     """Workers that stay warm over many problems; `compile_candidates` makes its own where it is given none."""
 
@@ -59,7 +60,7 @@ class CompilePool:
         self._scratch = tempfile.TemporaryDirectory(prefix="gemm-tuner-", ignore_cleanup_errors=True)
         self.workers = WorkerPool(
             job,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or cores(),
             timeout_s=timeout_s,
             environment={"TRITON_CACHE_DIR": self._scratch.name},
         )
@@ -116,9 +117,7 @@ def compile_candidates(
     finish_ready()
     if todo:
         if pool is None:
-            with CompilePool(
-                workers=min(workers or len(os.sched_getaffinity(0)), len(todo)), timeout_s=timeout_s
-            ) as own:
+            with CompilePool(workers=min(workers or cores(), len(todo)), timeout_s=timeout_s) as own:
                 _compile_missing(todo, device.compute_capability, own, cache, results, finish_ready)
         else:
             _compile_missing(todo, device.compute_capability, pool, cache, results, finish_ready)
@@ -210,7 +209,12 @@ def _tensor_core_rate(problem: GemmProblem, device: DeviceSpec) -> float:
         "float8_e5m2": rates.fp8,
         "int8": rates.int8,
     }
-    return by_dtype[problem.dtype]
+    return float(by_dtype[problem.dtype])
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_triton() -> None:

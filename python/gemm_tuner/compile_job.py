@@ -71,7 +71,7 @@ def job(request: dict[str, Any]) -> dict[str, Any]:
         cubin = kernel.asm["cubin"]
         resources = {**resources_of(cubin), "smem_bytes": kernel.metadata.shared}
     except Exception as error:  # noqa: BLE001 - a compiler's failures have no common type; the reason goes to the caller
-        return {"error": _innermost(error)}
+        return {"error": innermost(error)}
     return {
         "entry": kernel.metadata.name,
         "num_warps": kernel.metadata.num_warps,
@@ -81,7 +81,8 @@ def job(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _innermost(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
+    """What went wrong at the bottom of the compiler, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]

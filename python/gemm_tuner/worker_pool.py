@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 START_TIMEOUT_S = 180.0  # for the imports of a worker on a busy machine
 _MESSAGE_LINES = 3  # of a dead worker's stderr that its reason quotes
@@ -107,6 +107,7 @@ def _worker_environment(additions: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+@final
 class WorkerPool:
     """Up to `workers` processes that each call `job` ("module:function", dict -> dict) and give it `timeout_s`."""
 

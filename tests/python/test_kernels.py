@@ -1,0 +1,171 @@
+"""What the kernels compute, against a float32 reference, in Triton's interpreter: no GPU is needed.
+
+The interpreter must be chosen before triton is imported, so the module runs itself in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+if os.environ.get("TRITON_INTERPRET") != "1":
+
+    def test_in_the_interpreter() -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+            env={**os.environ, "TRITON_INTERPRET": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        passed = re.search(r"(\d+) passed", done.stdout)
+        assert passed is not None
+        assert int(passed[1]) >= 8
+
+else:
+    sys.path.insert(0, str(Path(__file__).parent))
+
+    import torch
+    from gemm_tuner import GemmConfig, GemmProblem
+    from gemm_tuner.sources import kernel_sources
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+    from interpreted import run
+
+    LAYOUTS = ("nn", "nt", "tn", "tt")
+    EPILOGUES = (
+        "none", "bias", "relu", "gelu", "gelu_tanh", "silu", "bias+relu", "bias+gelu", "bias+gelu_tanh", "bias+silu"
+    )  # fmt: skip
+    # of the result's magnitude: half precision rounds once on the way out; tf32 and float8 are exact in the interpreter
+    TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
+    thorough = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+    def random_operand(
+        rows: int, columns: int, dtype: str, *, batch: int = 1, pad: int = 0, seed: int = 0
+    ) -> torch.Tensor:
+        """(batch, rows, columns) with `pad` poisoned elements after each row: reading them shows."""
+        generator = torch.Generator().manual_seed(seed)
+        if dtype == "int8":
+            values = torch.randint(-128, 128, (batch, rows, columns + pad), generator=generator, dtype=torch.int8)
+            return values[:, :, :columns]
+        values = torch.randn((batch, rows, columns + pad), generator=generator)
+        values[:, :, columns:] = float("nan")
+        return values.to(getattr(torch, dtype))[:, :, :columns]
+
+    def reference(
+        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float
+    ) -> torch.Tensor:
+        wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
+        left = (a.transpose(1, 2) if problem.layout[0] == "t" else a).to(wide)
+        right = (b.transpose(1, 2) if problem.layout[1] == "t" else b).to(wide)
+        product = left @ right
+        if problem.a_dtype != "int8":
+            product = product * scale
+        if bias is not None:
+            product = product + bias.to(wide)
+        activation = {
+            "relu": torch.relu,
+            "gelu": torch.nn.functional.gelu,
+            "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+            "silu": torch.nn.functional.silu,
+        }.get(problem.epilogue.split("+")[-1])
+        return activation(product) if activation else product
+
+    def check(
+        problem: GemmProblem, config: GemmConfig, *, pad: int = 0, scales: tuple[float, float] = (1.0, 1.0)
+    ) -> None:
+        a_shape = (problem.k, problem.m) if problem.layout[0] == "t" else (problem.m, problem.k)
+        b_shape = (problem.n, problem.k) if problem.layout[1] == "t" else (problem.k, problem.n)
+        a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=pad, seed=1)
+        b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=pad, seed=2)
+        bias = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
+        bias = bias.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
+        got = run(problem, config, a, b, bias=bias, scales=scales)
+        want = reference(problem, a, b, bias, scales[0] * scales[1])
+        if problem.a_dtype == "int8":
+            assert torch.equal(got.to(torch.int64), want)
+            return
+        size = (want.abs().max() + problem.k**0.5).item()
+        assert (got.double() - want).abs().max().item() <= TOLERANCE[problem.out_dtype] * size
+
+    blocks = st.sampled_from((16, 32))
+    configs = st.builds(
+        lambda m, n, k, group, split: GemmConfig(block_m=m, block_n=n, block_k=k, group_m=group, split_k=split),
+        blocks,
+        blocks,
+        st.just(32),
+        st.sampled_from((1, 2, 8)),
+        st.sampled_from((1, 1, 2, 3, 7)),
+    )
+    sizes = st.integers(1, 60)
+
+    @thorough
+    @given(m=sizes, n=sizes, k=sizes, layout=st.sampled_from(LAYOUTS), config=configs, pad=st.sampled_from((0, 3, 8)))
+    def test_any_size_and_layout(m: int, n: int, k: int, layout: str, config: GemmConfig, pad: int) -> None:
+        check(GemmProblem(m=m, n=n, k=k, dtype="float32", layout=layout, alignment=1), config, pad=pad)
+
+    @thorough
+    @given(
+        m=sizes,
+        n=sizes,
+        k=sizes,
+        layout=st.sampled_from(LAYOUTS),
+        dtype=st.sampled_from(("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8")),
+        config=configs,
+    )
+    def test_any_dtype(m: int, n: int, k: int, layout: str, dtype: str, config: GemmConfig) -> None:
+        check(GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout), config)
+
+    @thorough
+    @given(m=sizes, n=sizes, k=sizes, epilogue=st.sampled_from(EPILOGUES), config=configs)
+    def test_any_epilogue(m: int, n: int, k: int, epilogue: str, config: GemmConfig) -> None:
+        check(GemmProblem(m=m, n=n, k=k, dtype="float32", epilogue=epilogue), config)
+
+    @settings(thorough, max_examples=6)
+    @given(batch=st.integers(2, 4), m=sizes, n=sizes, layout=st.sampled_from(LAYOUTS), config=configs)
+    def test_any_batch(batch: int, m: int, n: int, layout: str, config: GemmConfig) -> None:
+        check(GemmProblem(op="bmm", batch=batch, m=m, n=n, k=50, dtype="float32", layout=layout), config)
+
+    @pytest.mark.parametrize("split_k", [1, 3])
+    @pytest.mark.parametrize("dtypes", [("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "float8_e5m2")])
+    def test_scaled_float8(dtypes: tuple[str, str], split_k: int) -> None:
+        a_dtype, b_dtype = dtypes
+        problem = GemmProblem(
+            op="scaled_mm", m=40, n=24, k=96, a_dtype=a_dtype, b_dtype=b_dtype, layout="nt", epilogue="bias"
+        )
+        check(problem, GemmConfig(split_k=split_k), scales=(0.37, 1.9))
+
+    def test_int8_takes_a_bias_and_relu() -> None:
+        check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())
+
+    def test_split_k_gives_the_same_bits_every_time() -> None:
+        problem = GemmProblem(m=48, n=40, k=200, dtype="float16")
+        a, b = random_operand(48, 200, "float16"), random_operand(200, 40, "float16")
+        config = GemmConfig(block_k=16, split_k=5)
+        assert torch.equal(run(problem, config, a, b), run(problem, config, a, b))
+
+    def test_64_bit_offsets_reach_the_same_elements() -> None:
+        """A row pitch of 2**30 elements: the third row lies beyond 32 bits. The storage is mapped and never filled."""
+        k, pitch = 20, 2**30
+        problem = GemmProblem(m=3, n=16, k=k, dtype="int8", op="int_mm", alignment=1)
+        storage = torch.empty(2 * pitch + k, dtype=torch.int8)
+        a = storage.as_strided((1, 3, k), (0, pitch, 1))
+        a.copy_(random_operand(3, k, "int8"))
+        b = random_operand(k, 16, "int8", seed=2)
+        assert torch.equal(run(problem, GemmConfig(), a, b, INDEX64=True).long(), a.long() @ b.long())
+
+    def test_64_bit_offsets_are_chosen_by_size() -> None:
+        def index64(m: int) -> object:
+            return dict(kernel_sources(GemmProblem(m=m, n=16, k=2**17), GemmConfig())[0].constants)["INDEX64"]
+
+        assert index64(2**14 - 1) is False
+        assert index64(2**14) is True

@@ -126,7 +126,7 @@ def test_reachable_sms_are_counted_by_our_own_kernel(stand_in: StandIn) -> None:
     if _core.build()["has_cuda_probes"]:
         assert driver.count_reachable_sms() == 20
     else:
-        with pytest.raises(NotBuiltError, match="no CUDA probes: .*build"):
+        with pytest.raises(NotBuiltError, match=r"no CUDA probes: .*build"):
             driver.count_reachable_sms()
 
 

@@ -6,7 +6,7 @@ import click
 
 from .. import driver
 from .._core import DeviceSpec
-from ..devices import catalogue, completed
+from ..devices import catalogue, completed, device
 from ..errors import GemmTunerError
 from .inputs import as_json, device_document, fell_short, print_json
 
@@ -61,8 +61,7 @@ def doctor(as_json: bool) -> int:
 def _devices_here() -> tuple[list[DeviceSpec], str]:
     """The GPUs of this machine, or none and why."""
     try:
-        count = driver.device_count()
-        # without one, asking for the current GPU says why there is none
-        return [completed(driver.query(ordinal)) for ordinal in (range(count) if count else [None])], ""
+        here = [completed(driver.query(ordinal)) for ordinal in range(driver.device_count())]
+        return here or [device()], ""
     except GemmTunerError as error:
         return [], str(error)

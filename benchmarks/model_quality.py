@@ -16,10 +16,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from timing_table import TimedProblem, read_timing_table, scored
-
 import gemm_tuner as gt
 from gemm_tuner.tune import MARGIN
+from timing_table import TimedProblem, read_timing_table, scored
 
 TOP_K = (1, 2, 4, 8)
 WAVES = (0.25, 0.5, 1.0, 2.0, 8.0, math.inf)
@@ -52,12 +51,17 @@ def scores(problems: list[TimedProblem], device: gt.DeviceSpec) -> dict[str, flo
 def by_group(
     problems: list[TimedProblem], device: gt.DeviceSpec, groups: dict[str, Callable[[TimedProblem], bool]]
 ) -> dict[str, dict[str, float]]:
-    return {name: scores(chosen, device) for name, belongs in groups.items() if (chosen := list(filter(belongs, problems)))}
+    return {
+        name: scores(chosen, device) for name, belongs in groups.items() if (chosen := list(filter(belongs, problems)))
+    }
 
 
 def wave_groups(device: gt.DeviceSpec) -> dict[str, Callable[[TimedProblem], bool]]:
     bounds = list(zip((0.0, *WAVES), WAVES, strict=False))
-    return {f"{low:g} to {high:g} waves": (lambda p, low=low, high=high: low <= waves_of(p, device) < high) for low, high in bounds}
+    return {
+        f"{low:g} to {high:g} waves": (lambda p, low=low, high=high: low <= waves_of(p, device) < high)
+        for low, high in bounds
+    }
 
 
 def kept_best(problems: list[TimedProblem], device: gt.DeviceSpec) -> float:

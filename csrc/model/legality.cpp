@@ -58,10 +58,9 @@ std::optional<std::string> why_illegal(const GemmProblem& problem, const GemmCon
       return "k=" + std::to_string(problem.k) + " leaves parts of split_k=" + std::to_string(config.split_k) +
              " without work at block_k=" + std::to_string(config.block_k);
     case Refusal::memory:
-      return "it needs " +
-             std::to_string(predicted_smem_bytes(problem, config, device.compute_capability)) +
-             " bytes of shared memory and a CTA may have " + std::to_string(device.smem_per_block_optin_bytes) + " on " +
-             device.name;
+      return "it needs " + std::to_string(predicted_smem_bytes(problem, config, device.compute_capability)) +
+             " bytes of shared memory and a CTA may have " + std::to_string(device.smem_per_block_optin_bytes) +
+             " on " + device.name;
   }
   return std::nullopt;
 }

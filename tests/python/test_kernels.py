@@ -35,10 +35,11 @@ else:
     sys.path.insert(0, str(Path(__file__).parent))
 
     import torch
-    from gemm_tuner import GemmConfig, GemmProblem
-    from gemm_tuner.sources import kernel_sources
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
+
+    from gemm_tuner import GemmConfig, GemmProblem
+    from gemm_tuner.sources import kernel_sources
     from interpreted import run
 
     LAYOUTS = ("nn", "nt", "tn", "tt")

@@ -85,7 +85,9 @@ def test_dram_moves_each_operand_once_where_l2_keeps_them() -> None:
     m, n, k = 640, 128, 320
     predicted = gt.predict(problem(m, n, k), CONFIG, ROUND)
     assert predicted.dram_bytes == pytest.approx(2 * (m * k + k * n + m * n), rel=1e-3)
-    assert predicted.dram_bound_us == pytest.approx(predicted.dram_bytes / (100e3 * gt.ModelConstants().dram_efficiency))
+    assert predicted.dram_bound_us == pytest.approx(
+        predicted.dram_bytes / (100e3 * gt.ModelConstants().dram_efficiency)
+    )
 
 
 def test_a_small_l2_reads_operands_again() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from gemm_tuner import GemmProblem
 from gemm_tuner.records import Fingerprint, lookup_table_key, to_lookup_table, to_serving, write_serving
 from records_samples import CONFIG, DEVICE, PROBLEM, aten, record

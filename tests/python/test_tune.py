@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from compile_double import CompileDouble, compiled, failed
 from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank
 from gemm_tuner.devices import device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -46,7 +47,7 @@ CONFIG = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stag
 FREE = gt.KernelResources(registers_per_thread=64, smem_bytes=16384, tensor_core_instructions=1)
 
 
-def problem(m: int, n: int, k: int, **rest: object) -> gt.GemmProblem:
+def problem(m: int, n: int, k: int, **rest: Any) -> gt.GemmProblem:
     return gt.GemmProblem(m=m, n=n, k=k, **rest)
 
 

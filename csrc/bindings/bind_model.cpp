@@ -100,6 +100,7 @@ void bind_model(py::module_& module) {
              py::arg("compute_capability"));
   module.def("predicted_smem_bytes", &predicted_smem_bytes, py::arg("problem"), py::arg("config"),
              py::arg("compute_capability"));
+  module.def("tensor_core_rate", &tensor_core_rate, py::arg("problem"), py::arg("device"));
   module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"));
   module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"));
   module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>());

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, Prediction, predict, predict_library, rank, why_illegal
+from ._core import (
+    DeviceSpec,
+    GemmConfig,
+    GemmProblem,
+    Prediction,
+    has_tensor_core_path,
+    predict,
+    predict_library,
+    rank,
+    tensor_core_rate,
+    why_illegal,
+)
 from .compile import Compiled, CompilePool, Failed, compile_candidates, why_dropped
 from .devices import device as find_device
 from .problems import CountedProblem
@@ -21,8 +32,6 @@ FAMILIES = ("tiled", "split_k")
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
 # what a prediction cannot tell apart must not cost anybody a slower model.
 MARGIN = 0.05
-# Triton emits tensor-core instructions from here on; below it one compile is evidence enough (sm_75: T4, RTX 20).
-FIRST_TENSOR_CORE_CAPABILITY = 80
 
 
 @dataclass(frozen=True)
@@ -194,9 +203,8 @@ def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> li
 
 
 def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[GemmConfig]:
-    needs_tensor_cores = problem.a_dtype != "float32" or problem.precision == "tf32"
-    if device.compute_capability < FIRST_TENSOR_CORE_CAPABILITY and needs_tensor_cores:
-        top_k = 1
+    if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
+        top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence enough
     return [prediction.config for prediction in rank(problem, device, top_k=top_k)]
 
 

@@ -59,7 +59,8 @@ constexpr auto constant_fields =
                Field{"short_row_bytes", &ModelConstants::short_row_bytes},
                Field{"narrow_load_clk", &ModelConstants::narrow_load_clk},
                Field{"contention", &ModelConstants::contention},
-               Field{"library_loop", &ModelConstants::library_loop},
+               Field{"library_contention", &ModelConstants::library_contention},
+               Field{"library_overhead", &ModelConstants::library_overhead},
                Field{"library_edge", &ModelConstants::library_edge},
                Field{"library_narrow", &ModelConstants::library_narrow}};
 

@@ -25,11 +25,21 @@ constexpr std::array<Tile, 10> menu{{{256, 128, 32, 8, 3},
 constexpr int vector_bytes = 16;  // below this alignment the library's fast kernels do not apply (cuBLAS, "Tensor Core Usage")
 constexpr std::array splits{1, 2, 4, 8, 16};
 
+/// The library's kernels differ from Triton's in how well they overlap, not in what the hardware can do.
+ModelConstants library_constants(ModelConstants constants) {
+  constants.contention *= constants.library_contention;
+  constants.iteration_clk *= constants.library_overhead;
+  constants.load_issue_clk *= constants.library_overhead;
+  constants.cta_clk *= constants.library_edge;
+  return constants;
+}
+
 }  // namespace
 
 double predict_library(const GemmProblem& problem, const DeviceSpec& device, const ModelConstants& constants) {
   double best = std::numeric_limits<double>::infinity();
   const bool aligned = problem.alignment * bytes_of(problem.a_dtype) >= vector_bytes;
+  const ModelConstants own = library_constants(constants);
   const double narrow = aligned ? 1.0 : constants.library_narrow;
   for (const Tile& tile : menu) {
     for (const int split_k : splits) {
@@ -47,9 +57,8 @@ double predict_library(const GemmProblem& problem, const DeviceSpec& device, con
       // the library has tensor-core kernels of its own, also where Triton emits none
       resources.tensor_core_instructions = 1;
       if (resident_ctas(resources, config.num_warps, device) < 1) continue;
-      const Prediction parts = predict(problem, config, device, resources, constants);
-      best = std::min(best, parts.launch_us + constants.library_edge * parts.prologue_epilogue_us +
-                                constants.library_loop * narrow * parts.main_loop_us + parts.reduction_us);
+      const Prediction parts = predict(problem, config, device, resources, own);
+      best = std::min(best, parts.latency_us + (narrow - 1) * parts.main_loop_us);
     }
   }
   return best;

@@ -106,9 +106,8 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
 double round_clk(const Iteration& it, double resident, const ModelConstants& k) {
   const double busy = overlapped(k.contention, resident * it.tensor_clk / std::min(1.0, resident * it.fill),
                                  resident * it.smem_clk, resident * it.l2_clk);
-  const double alone =
-      overlapped(k.contention, it.latency_clk, it.overhead_clk + it.tensor_clk / std::min(1.0, it.fill));
-  return overlapped(k.contention, busy, alone);
+  const double alone = std::max(it.latency_clk, it.overhead_clk + it.tensor_clk / std::min(1.0, it.fill));
+  return std::max(busy, alone);
 }
 
 /// Bytes that DRAM moves: each operand once, plus what L2 cannot keep between the waves that read it again.

@@ -10,16 +10,14 @@ from __future__ import annotations
 import csv
 import difflib
 import logging
-import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from . import _core, mig
+from . import _core, driver, mig
 from ._core import DeviceSpec, FmaRates
 from .errors import UnknownDeviceError
 
@@ -78,7 +76,7 @@ def device(name: str | None = None, *, sm_budget: int | None = None) -> DeviceSp
     Raises UnknownDeviceError (the message says which names are near), the driver's errors where there is no GPU to
     ask, and ValueError for an SM budget below 1.
     """
-    spec = _current() if name is None else catalogue()[_resolve(name)]
+    spec = completed(driver.query()) if name is None else catalogue()[_resolve(name)]
     return spec if sm_budget is None else spec.with_available_sms(sm_budget)
 
 
@@ -165,27 +163,6 @@ def _sustained(row: Row, peak_tflops: float) -> float:
         return 1.0
     fed_tflops = sum(row.tdp_w) / 2 / _WATTS_PER_TFLOPS[row.compute_capability]
     return min(1.0, round(fed_tflops / peak_tflops, 2))
-
-
-def _current() -> DeviceSpec:
-    """The driver is asked; torch only where the program has already loaded it: for its device and its SM carve-out."""
-    torch = sys.modules.get("torch")
-    ordinal = carveout = None
-    if torch is not None and torch.cuda.is_initialized():
-        ordinal = torch.cuda.current_device()
-    if torch is not None and hasattr(torch._C, "_get_sm_carveout_experimental"):
-        carveout = torch._C._get_sm_carveout_experimental()
-    return completed(_core.query_device(ordinal, sm_carveout=carveout, mps_percentage=_mps_percentage()))
-
-
-def _mps_percentage() -> float | None:
-    """NVIDIA's own variable: the share of a GPU's SMs that MPS leaves this process."""
-    given = os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "")
-    try:
-        return float(given) if given else None
-    except ValueError:
-        _log.warning("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%r is not a number; taken as unset", given)
-        return None
 
 
 def completed(asked: DeviceSpec) -> DeviceSpec:

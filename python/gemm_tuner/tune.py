@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, Prediction, predict, predict_library, rank
-from .compile import Compiled, Failed, compile_candidates, kernel_id, why_dropped
+from ._core import DeviceSpec, GemmConfig, GemmProblem, Prediction, predict, predict_library, rank, why_illegal
+from .compile import Compiled, CompilePool, Failed, compile_candidates, why_dropped
 from .devices import device as find_device
 from .problems import CountedProblem
 from .problems import merge as merge_problems
 from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
+from .sources import kernel_id
 
 FAMILIES = ("tiled", "split_k")
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
@@ -83,16 +84,18 @@ def tune(
     tell = on_progress or (lambda progress: None)
     tell(Progress(len(outcomes), len(wanted)))
     versions = present_versions(spec)
-    for counted in _slowest_first((each for each in wanted if each.problem not in outcomes), spec):
-        if budget_s is not None and time.monotonic() - started_s >= budget_s:
-            break
-        candidates = _candidates(counted.problem, spec, top_k)
-        compiled = compile_candidates(counted.problem, candidates, spec, workers=workers)
-        trials, outcome = settle(counted, candidates, compiled, spec, versions)
-        if records is not None:
-            append(records, [*trials, outcome.winner])
-        outcomes[counted.problem] = outcome
-        tell(Progress(len(outcomes), len(wanted), outcome))
+    left = _slowest_first((each for each in wanted if each.problem not in outcomes), spec)
+    with CompilePool(workers=workers) if left else contextlib.nullcontext() as pool:
+        for counted in left:
+            if budget_s is not None and time.monotonic() - started_s >= budget_s:
+                break
+            candidates = _candidates(counted.problem, spec, top_k)
+            compiled = compile_candidates(counted.problem, candidates, spec, pool=pool)
+            trials, outcome = settle(counted, candidates, compiled, spec, versions)
+            if records is not None:
+                append(records, [*trials, outcome.winner])
+            outcomes[counted.problem] = outcome
+            tell(Progress(len(outcomes), len(wanted), outcome))
     return TuneResult(
         device=spec,
         versions=versions,
@@ -142,7 +145,10 @@ def settle(
     if best is not None and best.latency_us < library_us * (1 - MARGIN):
         winner = record(best.config, best.latency_us, kind="winner", resources=best.resources)
         return trials, Outcome(winner, library_us, best.waves, resumed=False)
-    winner = record(None, library_us, kind="winner", reason=_why_library(best, dropped, library_us))
+    reason = (
+        _why_library(best, dropped, library_us) or f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
+    )
+    winner = record(None, library_us, kind="winner", reason=reason)
     return trials, Outcome(winner, library_us, None, resumed=False)
 
 
@@ -182,9 +188,9 @@ def recall(winner: Record, device: DeviceSpec) -> Outcome:
     return Outcome(winner, predict_library(winner.problem, device), waves, resumed=True)
 
 
-def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> Iterator[CountedProblem]:
+def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> list[CountedProblem]:
     """A budget that runs out should have been spent where the model spends its time."""
-    return iter(sorted(problems, key=lambda each: -each.count * predict_library(each.problem, device)))
+    return sorted(problems, key=lambda each: -each.count * predict_library(each.problem, device))
 
 
 def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[GemmConfig]:
@@ -209,11 +215,11 @@ def _judge(
         return str(error)
 
 
-def _why_library(best: Prediction | None, dropped: list[str], library_us: float) -> str:
+def _why_library(best: Prediction | None, dropped: list[str], library_us: float) -> str | None:
     if best is not None:
         gain = 1 - best.latency_us / library_us
         return f"the best candidate's predicted gain, {gain:.1%}, is not above the margin of {MARGIN:.0%}"
     if dropped:
         reasons = list(dict.fromkeys(dropped))
         return f"no candidate is fit: {'; '.join(reasons[:3])}"
-    return "no config is legal for this problem on this device"
+    return None

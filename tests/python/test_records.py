@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -103,13 +104,14 @@ def test_a_record_with_any_field_replaced_is_a_record_or_a_records_error(field: 
 
 
 @given(st.lists(any_record(), min_size=1, max_size=3), st.data())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_file_cut_anywhere_keeps_every_whole_line(records: list[Record], data: st.DataObject) -> None:
     whole = b"".join(each.to_json().encode() + b"\n" for each in records)
     cut = data.draw(st.integers(0, len(whole)))
     path = Path(os.environ["GEMM_TUNER_TEST_FOLDER"]) / "cut.jsonl"
     path.write_bytes(whole[:cut])
-    expected = [each for each in records if whole[:cut].find(each.to_json().encode()) >= 0]
+    ends = itertools.accumulate(len(each.to_json()) + 1 for each in records)
+    expected = [each for each, end in zip(records, ends, strict=True) if end - 1 <= cut]  # its newline may be missing
     assert len(read(path).records) == len(expected)
     append(path, [records[0]])
     after = read(path)
@@ -123,7 +125,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.binary(min_size=1, max_size=300))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_read_or_refused_in_a_sentence(content: bytes) -> None:
     path = Path(os.environ["GEMM_TUNER_TEST_FOLDER"]) / "any.jsonl"
     path.write_bytes(content)

@@ -261,3 +261,20 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_sentence(
     assert len(read(path).records) == 3
     assert read(path).skipped == ()
     append(path, [])
+
+
+@pytest.mark.parametrize(("name", "compiles"), [("rtx-3060", 2), ("t4", 1)])
+def test_with_the_compiler_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, compiles: int) -> None:
+    """No double here: Triton compiles for GPUs that are not in the machine."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
+    problem = GemmProblem(m=256, n=512, k=1024, layout="nt")
+    (outcome,) = tune([problem], name, top_k=2, workers=2, records=tmp_path / "r.jsonl").outcomes
+    trials = [r for r in read(tmp_path / "r.jsonl").records if r.kind == "trial" and r.choice is not None]
+    assert len(trials) == compiles
+    for trial in trials:
+        assert trial.resources is not None and trial.resources.registers_per_thread > 0
+        assert (trial.resources.tensor_core_instructions > 0) == (name == "rtx-3060")
+        assert (trial.latency_us is None) == (name == "t4")
+    if name == "t4":
+        assert outcome.winner.choice is None and "tensor-core" in outcome.winner.reason

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from .. import _core
-from ..devices import catalogue, device
-from ..errors import GemmTunerError, NoDeviceError
+from .. import driver
+from .._core import DeviceSpec
+from ..devices import catalogue, completed, device
+from ..errors import GemmTunerError
 from .inputs import as_json, device_document, fell_short, print_json
 
 
@@ -57,11 +58,10 @@ def doctor(as_json: bool) -> int:
     return fell_short(f"not well: {', '.join(bad)}") if bad else 0
 
 
-def _devices_here() -> tuple[list[_core.DeviceSpec], str]:
+def _devices_here() -> tuple[list[DeviceSpec], str]:
     """The GPUs of this machine, or none and why."""
     try:
-        return [_core.query_device(ordinal) for ordinal in range(_core.device_count())] or [device()], ""
-    except NoDeviceError as error:
-        return [], str(error)
+        here = [completed(driver.query(ordinal)) for ordinal in range(driver.device_count())]
+        return here or [device()], ""
     except GemmTunerError as error:
         return [], str(error)

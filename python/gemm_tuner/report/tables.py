@@ -23,7 +23,7 @@ NOTHING = "–"
 def tuned_table(result: TuneResult) -> Table:
     """Per problem: what was chosen, its predicted latency, and how that compares with the library's."""
     totals = totals_of(result.outcomes)
-    table = _table(f"predicted, not measured, for {result.device}\n{_versions(result.versions)}")
+    table = _table(f"predicted, not measured, for {result.device}\n{_versions(result.versions)}", totals=True)
     table.add_column("runs", str(totals.runs), justify="right")
     table.add_column("problem", f"{totals.problems} problems")
     table.add_column("dtype")
@@ -151,13 +151,13 @@ def chosen(config: GemmConfig | None) -> str:
     return f"{block} w{config.num_warps} s{config.num_stages} g{config.group_m}{split}"
 
 
-def _table(title: str | None) -> Table:
+def _table(title: str | None, *, totals: bool = False) -> Table:
     return Table(
         title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        show_footer=True,
+        show_footer=totals,
         pad_edge=False,
     )
 

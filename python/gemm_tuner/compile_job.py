@@ -36,7 +36,7 @@ def compile_kernel(source: KernelSource, compute_capability: int) -> Any:
 def ast_source(source: KernelSource) -> ASTSource:
     """The specialised kernel as Triton's compiler takes it."""
     function = getattr(importlib.import_module(f"gemm_tuner.kernels.{source.module}"), source.function)
-    constants = {name: getattr(tl, v) if name == "ACCUMULATOR" else v for name, v in source.constants}
+    constants = {name: getattr(tl, str(v)) if name == "ACCUMULATOR" else v for name, v in source.constants}
     types = dict(source.signature)
     signature = {name: types.get(name, "constexpr") for name in function.arg_names}
     promises = {

@@ -66,7 +66,7 @@ def run(
     }
     for source, grid in zip(kernel_sources(problem, config), grids(problem, config), strict=True):
         function = getattr(importlib.import_module(f"gemm_tuner.kernels.{source.module}"), source.function)
-        constants = {name: getattr(tl, v) if name == "ACCUMULATOR" else v for name, v in source.constants}
+        constants = {name: getattr(tl, str(v)) if name == "ACCUMULATOR" else v for name, v in source.constants}
         constants.update(constants_instead)
         function[grid](*(values[name] for name, _ in source.signature), **constants)
     return c

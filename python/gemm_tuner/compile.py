@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
@@ -21,6 +20,7 @@ from .binary_cache import Binary, BinaryCache, binary_key
 from .errors import TritonMissingError
 from .settings import settings
 from .sources import KernelSource, kernel_id, kernel_sources, source_hash
+from .versions import TRITON, installed_version
 from .worker_pool import Lost, WorkerPool
 
 __all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "kernel_id", "why_dropped"]
@@ -213,10 +213,5 @@ def require_triton() -> None:
 
 @cache
 def triton_version() -> str:
-    """The installed version, without importing Triton; "none" where there is none."""
-    for distribution in ("triton", "pytorch-triton", "triton-nightly"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "none"
+    """The installed version, without importing Triton; empty where there is none."""
+    return installed_version(*TRITON)

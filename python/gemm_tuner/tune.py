@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from ._core import (
@@ -28,6 +27,7 @@ from .problems import CountedProblem
 from .problems import merge as merge_problems
 from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
 from .sources import kernel_id
+from .versions import TRITON, installed_version
 
 FAMILIES = ("tiled", "split_k")
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
@@ -168,14 +168,9 @@ def settle(
 
 def present_versions(device: DeviceSpec) -> Versions:
     """The versions that have a part in a record made now."""
-
-    def version(package: str) -> str:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return ""
-
-    return Versions(version("gemm_tuner"), version("torch"), version("triton"), device.driver_version)
+    return Versions(
+        installed_version("gemm_tuner"), installed_version("torch"), installed_version(*TRITON), device.driver_version
+    )
 
 
 def current_kernels() -> frozenset[str]:

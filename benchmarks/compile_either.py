@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner.compile_job import ast_source, innermost, resources_of
 from gemm_tuner.sources import kernel_sources
 from inductor_mm import render
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 
 def job(request: dict[str, Any]) -> dict[str, Any]:
-    """{"kernel", "problem", "config", "compute_capability"} -> {"smem_bytes", "registers_per_thread", ...} or {"error"}."""
+    """{"kernel", "problem", "config", "compute_capability"} -> {"smem_bytes", "spill_bytes", ...} or {"error"}."""
     problem, config = GemmProblem.from_dict(request["problem"]), GemmConfig.from_dict(request["config"])
     compute_capability = request["compute_capability"]
     try:

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
-from timing_table import TimedProblem, read_timing_table, scored
 
 import gemm_tuner as gt
 from gemm_tuner._core import latencies_us
+from timing_table import TimedProblem, read_timing_table, scored
 
 BOUNDS = {
     "launch_us": (2, 5),

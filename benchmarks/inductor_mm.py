@@ -17,8 +17,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the double lives there
 
 import torch
-from doubles.virtual_gpu import virtual_gpu
-from gemm_tuner import GemmConfig, GemmProblem
 from torch._inductor import config as inductor_config
 from torch._inductor.choices import InductorChoices
 from torch._inductor.debug import DebugContext
@@ -29,6 +27,9 @@ from torch._inductor.virtualized import V
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from doubles.virtual_gpu import virtual_gpu
+from gemm_tuner import GemmConfig, GemmProblem
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _operands(problem: GemmProblem) -> Sequence[torch.Tensor]:
 
 
 def render(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> Rendered:
-    """Renders `torch.mm` on the problem's operands with the config, through Inductor's own lowering and code generator."""
+    """Renders `torch.mm` on the problem's operands with the config, through Inductor's own lowering and code writer."""
     torch.backends.cuda.matmul.allow_tf32 = problem.precision == "tf32"
     settings = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "TRITON", "fx_graph_cache": False}
     with virtual_gpu(compute_capability, sm_count=132), FakeTensorMode(shape_env=ShapeEnv()) as mode:

@@ -16,10 +16,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from timing_table import TimedProblem, read_timing_table, scored
-
 import gemm_tuner as gt
 from gemm_tuner.tune import MARGIN
+from timing_table import TimedProblem, read_timing_table, scored
 
 TOP_K = (1, 2, 4, 8)
 WAVES = (0.25, 0.5, 1.0, 2.0, 8.0, math.inf)
@@ -52,12 +51,24 @@ def scores(problems: list[TimedProblem], device: gt.DeviceSpec) -> dict[str, flo
 def by_group(
     problems: list[TimedProblem], device: gt.DeviceSpec, groups: dict[str, Callable[[TimedProblem], bool]]
 ) -> dict[str, dict[str, float]]:
-    return {name: scores(chosen, device) for name, belongs in groups.items() if (chosen := list(filter(belongs, problems)))}
+    return {
+        name: scores(chosen, device) for name, belongs in groups.items() if (chosen := list(filter(belongs, problems)))
+    }
 
 
 def wave_groups(device: gt.DeviceSpec) -> dict[str, Callable[[TimedProblem], bool]]:
-    bounds = list(zip((0.0, *WAVES), WAVES, strict=False))
-    return {f"{low:g} to {high:g} waves": (lambda p, low=low, high=high: low <= waves_of(p, device) < high) for low, high in bounds}
+    def between(low: float, high: float) -> Callable[[TimedProblem], bool]:
+        return lambda timed: low <= waves_of(timed, device) < high
+
+    bounds = zip((0.0, *WAVES), WAVES, strict=False)
+    return {f"{low:g} to {high:g} waves": between(low, high) for low, high in bounds}
+
+
+def alignment_groups() -> dict[str, Callable[[TimedProblem], bool]]:
+    def aligned(elements: int) -> Callable[[TimedProblem], bool]:
+        return lambda timed: timed.problem.alignment == elements
+
+    return {f"{elements} elements": aligned(elements) for elements in (1, 2, 4, 8, 16)}
 
 
 def kept_best(problems: list[TimedProblem], device: gt.DeviceSpec) -> float:
@@ -115,9 +126,7 @@ def main() -> int:
         "half a (constants chosen here)": scores(half["a"], device),
         "half b (held out)": scores(half["b"], device),
         "half b by waves of the best config": by_group(half["b"], device, wave_groups(device)),
-        "half b by alignment": by_group(
-            half["b"], device, {f"{a} elements": (lambda p, a=a: p.problem.alignment == a) for a in (1, 2, 4, 8, 16)}
-        ),
+        "half b by alignment": by_group(half["b"], device, alignment_groups()),
         "best kept by space, half b": round(kept_best(half["b"], device), 4),
         "library, half b": library_quality(half["b"], device),
         "library or Triton, half b": decision_quality(half["b"], device),

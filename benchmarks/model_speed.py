@@ -12,6 +12,7 @@ import json
 import platform
 import sys
 from time import perf_counter
+from typing import Any
 
 import gemm_tuner as gt
 from gemm_tuner._core import latencies_us
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in DEVICES:
         device = gt.device(name)
         for m, n, k in PROBLEMS:

@@ -1,9 +1,9 @@
-"""Predicted shared memory against the compiler's, for the project's kernels and for Inductor's own `mm` template.
+"""Predicted shared memory against the compiler's, for the project's kernels and Inductor's own `mm` template.
 
     python benchmarks/shared_memory.py [--configs 300] [--seed 1] [-o FILE]
     python benchmarks/shared_memory.py --again FILE     # the present model on a table that was compiled before
 
-Compiles a spread of configs for five architectures; no GPU is needed. Writes one JSON line per compile: kernel, problem,
+Compiles a spread of configs for five architectures; needs no GPU. Writes one JSON line per compile: kernel, problem,
 config, compute capability, what was predicted, and the compiler's shared memory, registers, spills or error. Prints how
 often the prediction is exact, how often the legality predicate passes what would not run (must never happen), and how
 often it refuses what would (at most 2 %).
@@ -37,7 +37,7 @@ _OPS = {"int8": "int_mm", "float8_e4m3fn": "scaled_mm"}
 
 @dataclass(frozen=True)
 class Row:
-    """One compile. Bytes per CTA; `error` is the compiler's, `illegal` the predicate's reason, each None without one."""
+    """One compile. Bytes per CTA; `error` is the compiler's, `illegal` the predicate's reason; None without one."""
 
     kernel: str
     compute_capability: int
@@ -143,7 +143,8 @@ def runs(row: Row) -> bool:
 def summary(rows: list[Row]) -> str:
     """The three numbers that matter, per kernel and architecture."""
     lines = [
-        f"{'kernel':<12}{'sm':>4}{'configs':>9}{'exact':>7}{'over':>6}{'under':>7}{'passed, would fail':>20}{'refused, would run':>20}"
+        f"{'kernel':<12}{'sm':>4}{'configs':>9}{'exact':>7}{'over':>6}{'under':>7}"
+        f"{'passed, would fail':>20}{'refused, would run':>20}"
     ]
     groups = sorted({(row.kernel, row.compute_capability) for row in rows})
     for kernel, cc in [*groups, ("all", 0)]:
@@ -151,13 +152,12 @@ def summary(rows: list[Row]) -> str:
         measured = [row for row in chosen if row.smem_bytes is not None]
         exact = sum(row.predicted_smem_bytes == row.smem_bytes for row in measured)
         over = sum(row.predicted_smem_bytes > (row.smem_bytes or 0) for row in measured)
+        under = len(measured) - exact - over
         passed = sum(row.illegal is None and not runs(row) for row in chosen)
         refused = sum(row.illegal is not None and runs(row) for row in chosen)
         accepted = max(1, sum(map(runs, chosen)))
         share = f"{refused} of {accepted} ({refused / accepted:.1%})"
-        lines.append(
-            f"{kernel:<12}{cc or '':>4}{len(chosen):>9}{exact:>7}{over:>6}{len(measured) - exact - over:>7}{passed:>20}{share:>20}"
-        )
+        lines.append(f"{kernel:<12}{cc or '':>4}{len(chosen):>9}{exact:>7}{over:>6}{under:>7}{passed:>20}{share:>20}")
     return "\n".join(lines)
 
 

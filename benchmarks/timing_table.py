@@ -71,8 +71,7 @@ def config_of(row: dict[str, str]) -> GemmConfig:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as file:
+    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
         reader = csv.reader(file)
         names = next(reader)
         for values in reader:

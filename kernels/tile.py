@@ -20,12 +20,11 @@ def load_tile(pointers, inner, extent, k_left, steps, MASK_K: tl.constexpr, MASK
     """One operand tile; `steps` are its offsets along k, `inner` its offsets along m or n."""
     if MASK_K and MASK_EDGE:
         return tl.load(pointers, mask=(steps < k_left) & (inner < extent), other=0.0)
-    elif MASK_K:
+    if MASK_K:
         return tl.load(pointers, mask=steps < k_left, other=0.0)
-    elif MASK_EDGE:
+    if MASK_EDGE:
         return tl.load(pointers, mask=inner < extent, other=0.0)
-    else:
-        return tl.load(pointers)
+    return tl.load(pointers)
 
 
 @triton.jit

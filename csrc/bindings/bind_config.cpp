@@ -7,16 +7,17 @@
 namespace gemm_tuner::bindings {
 namespace {
 
-constexpr auto fields = std::tuple{
-    Field{"family", &GemmConfig::family},       Field{"block_m", &GemmConfig::block_m},
-    Field{"block_n", &GemmConfig::block_n},     Field{"block_k", &GemmConfig::block_k},
-    Field{"num_warps", &GemmConfig::num_warps}, Field{"num_stages", &GemmConfig::num_stages},
-    Field{"group_m", &GemmConfig::group_m},     Field{"split_k", &GemmConfig::split_k}};
+constexpr auto fields =
+    std::tuple{Field{"family", &GemmConfig::family},       Field{"block_m", &GemmConfig::block_m},
+               Field{"block_n", &GemmConfig::block_n},     Field{"block_k", &GemmConfig::block_k},
+               Field{"num_warps", &GemmConfig::num_warps}, Field{"num_stages", &GemmConfig::num_stages},
+               Field{"group_m", &GemmConfig::group_m},     Field{"split_k", &GemmConfig::split_k}};
 
 }  // namespace
 
 void bind_config(py::module_& module) {
-  bind_value<GemmConfig>(module, "GemmConfig", [](const GemmConfig& config) { validate(config); }, fields)
+  bind_value<GemmConfig>(
+      module, "GemmConfig", [](const GemmConfig& config) { validate(config); }, fields)
       .def(py::init([](const py::kwargs& kwargs) {
         GemmConfig config;
         assign(config, fields, kwargs);

@@ -8,9 +8,9 @@
 namespace gemm_tuner::bindings {
 namespace {
 
-constexpr auto fma_fields = std::tuple{Field{"fp16", &FmaRates::fp16}, Field{"bf16", &FmaRates::bf16},
-                                       Field{"tf32", &FmaRates::tf32}, Field{"fp8", &FmaRates::fp8},
-                                       Field{"int8", &FmaRates::int8}, Field{"fp32", &FmaRates::fp32}};
+constexpr auto fma_fields =
+    std::tuple{Field{"fp16", &FmaRates::fp16}, Field{"bf16", &FmaRates::bf16}, Field{"tf32", &FmaRates::tf32},
+               Field{"fp8", &FmaRates::fp8},   Field{"int8", &FmaRates::int8}, Field{"fp32", &FmaRates::fp32}};
 
 constexpr auto fields = std::tuple{Field{"name", &DeviceSpec::name},
                                    Field{"compute_capability", &DeviceSpec::compute_capability},
@@ -45,13 +45,15 @@ py::dict architecture_facts(int compute_capability, bool halved) {
 }  // namespace
 
 void bind_device(py::module_& module) {
-  bind_value<FmaRates>(module, "FmaRates", [](const FmaRates&) {}, fma_fields)
+  bind_value<FmaRates>(
+      module, "FmaRates", [](const FmaRates&) {}, fma_fields)
       .def(py::init([](const py::kwargs& kwargs) {
         FmaRates rates;
         assign(rates, fma_fields, kwargs);
         return rates;
       }));
-  bind_value<DeviceSpec>(module, "DeviceSpec", [](const DeviceSpec& spec) { validate(spec); }, fields)
+  bind_value<DeviceSpec>(
+      module, "DeviceSpec", [](const DeviceSpec& spec) { validate(spec); }, fields)
       .def(py::init([](const py::kwargs& kwargs) {
         DeviceSpec spec;
         assign(spec, fields, kwargs);

@@ -66,11 +66,13 @@ constexpr auto constant_fields =
 
 template <class Struct, class Fields>
 py::class_<Struct> bind_plain(py::module_& module, const char* name, const Fields& fields) {
-  return bind_value<Struct>(module, name, [](const Struct&) {}, fields).def(py::init([fields](const py::kwargs& kwargs) {
-    Struct value;
-    assign(value, fields, kwargs);
-    return value;
-  }));
+  return bind_value<Struct>(
+             module, name, [](const Struct&) {}, fields)
+      .def(py::init([fields](const py::kwargs& kwargs) {
+        Struct value;
+        assign(value, fields, kwargs);
+        return value;
+      }));
 }
 
 /// One latency per (problem, config) pair, for fitting and scoring; infinite where the config does not fit.

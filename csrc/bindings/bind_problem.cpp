@@ -56,7 +56,8 @@ GemmProblem make_problem(const py::kwargs& kwargs) {
 }  // namespace
 
 void bind_problem(py::module_& module) {
-  bind_value<GemmProblem>(module, "GemmProblem", [](const GemmProblem& problem) { validate(problem); }, fields)
+  bind_value<GemmProblem>(
+      module, "GemmProblem", [](const GemmProblem& problem) { validate(problem); }, fields)
       .def(py::init(&make_problem))
       .def("__str__", [](const GemmProblem& self) { return to_string(self); })
       .def_property_readonly("dtype", [](const GemmProblem& self) { return to_python(self.a_dtype); });

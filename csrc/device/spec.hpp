@@ -20,24 +20,24 @@ struct FmaRates {
 };
 
 struct DeviceSpec {
-  std::string name;                     // as the driver and torch report it
-  int compute_capability = 0;           // 86 for 8.6, 120 for 12.0
-  int sm_count = 0;                     // SMs that the device (or MIG slice) has
-  int available_sms = 0;                // SMs that a kernel launched now could use; at most sm_count
-  int clock_mhz = 0;                    // boost clock of the SMs
-  double sustained_fraction = 1.0;      // of the tensor-core peak at clock_mhz, under the board's power limit
-  double bandwidth_gbs = 0;             // DRAM, peak, 1e9 bytes per second
-  long long l2_bytes = 0;               // L2 that one kernel can use
-  int smem_per_sm_bytes = 0;            // shared memory of one SM
-  int smem_per_block_optin_bytes = 0;   // shared memory that one CTA may ask for
-  int registers_per_sm = 65536;         // 32-bit registers
+  std::string name;                    // as the driver and torch report it
+  int compute_capability = 0;          // 86 for 8.6, 120 for 12.0
+  int sm_count = 0;                    // SMs that the device (or MIG slice) has
+  int available_sms = 0;               // SMs that a kernel launched now could use; at most sm_count
+  int clock_mhz = 0;                   // boost clock of the SMs
+  double sustained_fraction = 1.0;     // of the tensor-core peak at clock_mhz, under the board's power limit
+  double bandwidth_gbs = 0;            // DRAM, peak, 1e9 bytes per second
+  long long l2_bytes = 0;              // L2 that one kernel can use
+  int smem_per_sm_bytes = 0;           // shared memory of one SM
+  int smem_per_block_optin_bytes = 0;  // shared memory that one CTA may ask for
+  int registers_per_sm = 65536;        // 32-bit registers
   int max_threads_per_sm = 0;
   int max_ctas_per_sm = 0;
   FmaRates fma;
-  std::string driver_version;           // "580.159" or "13.0"; empty where no driver was asked
-  std::string uuid;                     // empty where no driver was asked
-  std::string source;                   // driver | catalogue | calibrated
-  std::vector<std::string> estimated;   // names of the fields above that follow a rule and no source
+  std::string driver_version;          // "580.159" or "13.0"; empty where no driver was asked
+  std::string uuid;                    // empty where no driver was asked
+  std::string source;                  // driver | catalogue | calibrated
+  std::vector<std::string> estimated;  // names of the fields above that follow a rule and no source
 
   bool operator==(const DeviceSpec&) const = default;
 };

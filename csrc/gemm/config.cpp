@@ -32,8 +32,8 @@ void validate(const GemmConfig& config) {
   require_between("split_k", config.split_k, 1, 256);
   if ((config.family == Family::split_k) != (config.split_k > 1)) {
     throw std::invalid_argument("split_k above 1 belongs to family split_k and to no other, got family " +
-                                std::string(to_string(config.family)) + " with split_k=" +
-                                std::to_string(config.split_k));
+                                std::string(to_string(config.family)) +
+                                " with split_k=" + std::to_string(config.split_k));
   }
 }
 

@@ -28,8 +28,8 @@ void validate(const GemmProblem& problem) {
   require_dimension("batch", problem.batch);
   const bool batched = problem.op == Op::bmm || problem.op == Op::baddbmm;
   if (!batched && problem.batch != 1) {
-    throw std::invalid_argument("op '" + std::string(to_string(problem.op)) + "' has no batch, got batch=" +
-                                std::to_string(problem.batch) + "; use bmm or baddbmm");
+    throw std::invalid_argument("op '" + std::string(to_string(problem.op)) +
+                                "' has no batch, got batch=" + std::to_string(problem.batch) + "; use bmm or baddbmm");
   }
   if (problem.a_dtype != problem.b_dtype && !(is_float8(problem.a_dtype) && is_float8(problem.b_dtype))) {
     throw std::invalid_argument("operands must share a dtype (or both be float8), got " +
@@ -60,8 +60,8 @@ bool b_is_transposed(Layout layout) { return layout == Layout::nt || layout == L
 int contiguous_alignment(std::int64_t m, std::int64_t n, std::int64_t k, Layout layout) {
   const std::int64_t a_pitch = a_is_transposed(layout) ? m : k;
   const std::int64_t b_pitch = b_is_transposed(layout) ? k : n;
-  return static_cast<int>(std::min({static_cast<std::int64_t>(max_alignment), largest_power_of_two_in(a_pitch),
-                                    largest_power_of_two_in(b_pitch)}));
+  return static_cast<int>(std::min(
+      {static_cast<std::int64_t>(max_alignment), largest_power_of_two_in(a_pitch), largest_power_of_two_in(b_pitch)}));
 }
 
 double multiply_adds(const GemmProblem& problem) {

@@ -22,7 +22,8 @@ constexpr std::array<Tile, 10> menu{{{256, 128, 32, 8, 3},
                                      {32, 64, 64, 4, 4},
                                      {32, 32, 64, 2, 4},
                                      {16, 32, 128, 2, 4}}};
-constexpr int vector_bytes = 16;  // below this alignment the library's fast kernels do not apply (cuBLAS, "Tensor Core Usage")
+constexpr int vector_bytes =
+    16;  // below this alignment the library's fast kernels do not apply (cuBLAS, "Tensor Core Usage")
 constexpr std::array splits{1, 2, 4, 8, 16};
 
 /// The library's kernels differ from Triton's in how well they overlap, not in what the hardware can do.

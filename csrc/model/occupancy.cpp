@@ -8,8 +8,8 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int threads_per_warp = 32;
-constexpr int smem_reserved_bytes = 1024;     // of every CTA, by the system, from compute capability 8.0 (CUDA guide)
-constexpr int register_granularity = 8;       // registers per thread are handed out in eights (CUDA occupancy tables)
+constexpr int smem_reserved_bytes = 1024;  // of every CTA, by the system, from compute capability 8.0 (CUDA guide)
+constexpr int register_granularity = 8;    // registers per thread are handed out in eights (CUDA occupancy tables)
 constexpr int max_registers_per_thread = 255;
 constexpr int registers_per_sm = 65536;       // of every architecture since 3.5 (CUDA C++ Programming Guide)
 constexpr int first_triton_tensor_core = 80;  // Triton 3.x emits FFMA only before compute capability 8.0
@@ -46,8 +46,7 @@ double tensor_rate(DType dtype, Precision precision, const FmaRates& rates) {
 
 bool uses_warpgroup_mma(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
   const bool tensor = problem.a_dtype != DType::float32 || problem.precision == Precision::tf32;
-  return compute_capability == 90 && tensor && config.num_warps % warpgroup_warps == 0 &&
-         config.block_m >= warpgroup_m;
+  return compute_capability == 90 && tensor && config.num_warps % warpgroup_warps == 0 && config.block_m >= warpgroup_m;
 }
 
 WarpGrid warp_grid(const GemmConfig& config, bool warpgroup_mma) {

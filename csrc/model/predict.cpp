@@ -7,9 +7,9 @@
 namespace gemm_tuner {
 namespace {
 
-constexpr int full_load_bytes = 16;            // the widest load or cp.async of one thread
-constexpr double sm_partitions = 4;            // of an SM, each with one tensor core (Volta and later)
-constexpr int min_async_bytes = 4;             // the narrowest cp.async (PTX ISA)
+constexpr int full_load_bytes = 16;  // the widest load or cp.async of one thread
+constexpr double sm_partitions = 4;  // of an SM, each with one tensor core (Volta and later)
+constexpr int min_async_bytes = 4;   // the narrowest cp.async (PTX ISA)
 
 double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
 
@@ -53,7 +53,7 @@ struct Iteration {
   double l2_clk;
   double latency_clk;  // of the load that the iteration waits for, after prefetching
   double overhead_clk;
-  double fill;         // share of the SM's tensor pipelines that one CTA keeps busy; may exceed 1
+  double fill;  // share of the SM's tensor pipelines that one CTA keeps busy; may exceed 1
 };
 
 /// Bytes that L2 moves for a tile of `rows` rows of `row_bytes`: short rows use their requests badly.
@@ -76,8 +76,7 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double gain = warpgroup || d.compute_capability != 90 ? 1.0 : 1.0 / k.warpgroup_gain;
   const double tensor_rate = r.tensor_core_instructions > 0 ? tensor_core_rate(p, d) : 0;
   const double fma_per_clk = tensor_rate > 0 ? tensor_rate : d.fma.fp32;
-  it.tensor_clk =
-      covered_m * covered_n * c.block_k / (fma_per_clk * k.tensor_efficiency * d.sustained_fraction * gain);
+  it.tensor_clk = covered_m * covered_n * c.block_k / (fma_per_clk * k.tensor_efficiency * d.sustained_fraction * gain);
   // a warp lives in one of the SM's four partitions and uses its tensor core alone, if it has enough independent work
   it.fill = std::min(covered_m * covered_n / (16 * 8) / k.mma_per_sm_in_flight, c.num_warps / sm_partitions);
 
@@ -115,14 +114,16 @@ double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec
                      const ModelConstants& k) {
   const double element_bytes = bytes_of(p.a_dtype);
   const double depth = static_cast<double>(p.k) / c.split_k;
-  const double a_once = static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.k) * element_bytes;
-  const double b_once = static_cast<double>(p.batch) * static_cast<double>(p.n) * static_cast<double>(p.k) * element_bytes;
+  const double a_once =
+      static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.k) * element_bytes;
+  const double b_once =
+      static_cast<double>(p.batch) * static_cast<double>(p.n) * static_cast<double>(p.k) * element_bytes;
   // one wave covers a patch of rows x columns of tiles, at most group_m rows high unless all columns are in it
   const double wave_tiles = std::min(g.tiles, std::max(1.0, resident * d.available_sms / c.split_k));
   const double group_rows = std::min<double>(c.group_m, g.tiles_m);
   const double columns = std::clamp(wave_tiles / group_rows, 1.0, g.tiles_n);
   const double rows = std::clamp(wave_tiles / columns, 1.0, g.tiles_m);
-  const double a_loads = std::max(1.0, g.tiles_n / columns);          // times that a row panel of A is swept
+  const double a_loads = std::max(1.0, g.tiles_n / columns);                     // times that a row panel of A is swept
   const double b_loads = std::max(1.0, g.tiles_m / std::max(rows, group_rows));  // times that all of B is swept
   const double cache = static_cast<double>(d.l2_bytes) * k.l2_hit_fraction;
   const double a_panel = group_rows * c.block_m * depth * element_bytes;
@@ -130,8 +131,8 @@ double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec
   const double b_matrix = b_once / static_cast<double>(p.batch);
   const double a_misses = miss_fraction(a_panel + b_patch, cache);
   const double b_misses = miss_fraction(a_panel + b_matrix, cache);
-  const double c_bytes = static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n) *
-                         bytes_of(p.out_dtype);
+  const double c_bytes =
+      static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n) * bytes_of(p.out_dtype);
   return a_once * (1 + (a_loads - 1) * a_misses) + b_once * (1 + (b_loads - 1) * b_misses) + c_bytes;
 }
 
@@ -172,9 +173,8 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
   const double rounds_clk = full_rounds * round_clk(it, resident, k) + (left > 0 ? round_clk(it, left, k) : 0);
   const double loop_us = g.iterations * rounds_clk / clocks_per_us;
 
-  const double edge_clk = k.cta_clk +
-                          c.block_m * c.block_n * (c.split_k > 1 ? 4.0 : bytes_of(p.out_dtype)) /
-                              k.store_bytes_per_clk_per_sm;
+  const double edge_clk =
+      k.cta_clk + c.block_m * c.block_n * (c.split_k > 1 ? 4.0 : bytes_of(p.out_dtype)) / k.store_bytes_per_clk_per_sm;
   const double hidden = k.overlap * (1 - 1 / resident);
   out.prologue_epilogue_us = edge_clk * (1 + (share - 1) * (1 - hidden)) / clocks_per_us;
 

@@ -28,15 +28,15 @@ struct Prediction {
   double latency_bound_us = 0;
   double dram_bytes = 0;
   long long ctas = 0;
-  double waves = 0;              // CTAs over what the available SMs hold at once
-  int ctas_per_sm = 0;           // resident together
-  double sm_utilization = 0;     // CTAs over what the SMs could have run in that time; 1 where all get an equal share
+  double waves = 0;           // CTAs over what the available SMs hold at once
+  int ctas_per_sm = 0;        // resident together
+  double sm_utilization = 0;  // CTAs over what the SMs could have run in that time; 1 where all get an equal share
 
   bool operator==(const Prediction&) const = default;
 };
 
-/// `resources` from the compiler, where it has run; estimated otherwise. Throws std::invalid_argument where not even one
-/// CTA fits on an SM.
+/// `resources` from the compiler, where it has run; estimated otherwise. Throws std::invalid_argument where not even
+/// one CTA fits on an SM.
 Prediction predict(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device,
                    const std::optional<KernelResources>& resources = std::nullopt,
                    const ModelConstants& constants = {});

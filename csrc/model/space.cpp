@@ -12,22 +12,24 @@ namespace {
 constexpr std::array block_sizes{16, 32, 64, 128, 256};
 constexpr std::array block_ks{16, 32, 64, 128, 256};
 constexpr std::array warp_counts{1, 2, 4, 8, 16};
-constexpr std::array stage_counts{4, 3, 5, 2, 6, 1};  // equal predictions go to the first: what hides most for its memory
-constexpr int usual_group_m = 8;                // Inductor's fixed value, good for most grids
+constexpr std::array stage_counts{4, 3, 5,
+                                  2, 6, 1};  // equal predictions go to the first: what hides most for its memory
+constexpr int usual_group_m = 8;             // Inductor's fixed value, good for most grids
 constexpr std::array<int, max_group_variants> group_sizes{usual_group_m, 4, 16};
 constexpr std::array split_counts{2, 4, 8, 16, 32};
-constexpr int min_accumulators_per_thread = 8;  // fewer leave each tensor core without independent work
+constexpr int min_accumulators_per_thread = 8;       // fewer leave each tensor core without independent work
 constexpr int max_elements_of_one_warp = 32 * 64;    // one warp uses one of an SM's four tensor cores
 constexpr int min_elements_of_16_warps = 128 * 256;  // below it eight warps hold the tile without spilling
-constexpr int max_accumulators_per_thread = 128;  // of 255 registers; more spill beside operands and addresses
-constexpr int min_iterations_per_split = 4;     // a part of k must at least fill its own pipeline
-constexpr int max_waves_split = 2;              // beyond two waves splitting k buys nothing and pays for its reduction
-constexpr double poor_utilization = 0.6;        // below it a grid is called badly quantised...
-constexpr double better_sibling = 1.3;          // ...and goes where a sibling does this much better
+constexpr int max_accumulators_per_thread = 128;     // of 255 registers; more spill beside operands and addresses
+constexpr int min_iterations_per_split = 4;          // a part of k must at least fill its own pipeline
+constexpr int max_waves_split = 2;        // beyond two waves splitting k buys nothing and pays for its reduction
+constexpr double poor_utilization = 0.6;  // below it a grid is called badly quantised...
+constexpr double better_sibling = 1.3;    // ...and goes where a sibling does this much better
 
 /// The smallest power of two that covers `size`, at least the smallest block.
 std::int64_t covering_block(std::int64_t size) {
-  return std::max<std::int64_t>(block_sizes.front(), static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size))));
+  return std::max<std::int64_t>(block_sizes.front(),
+                                static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size))));
 }
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -106,7 +108,8 @@ std::vector<GemmConfig> space(const GemmProblem& p, const DeviceSpec& d) {
       for (const int num_warps : warp_counts) {
         if (!suits_warps(block_m, block_n, num_warps)) continue;
         for (const int block_k : block_ks) {
-          if (block_k != block_ks.front() && bytes_of(p.a_dtype) * block_k > 256) continue;  // longer rows than any load
+          if (block_k != block_ks.front() && bytes_of(p.a_dtype) * block_k > 256)
+            continue;  // longer rows than any load
           if (block_k > std::max<std::int64_t>(covering_block(p.k), 32)) continue;
           const std::int64_t iterations = ceil_div(p.k, block_k);
           for (const int num_stages : stage_counts) {

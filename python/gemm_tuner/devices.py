@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from . import _core, driver, mig
-from ._core import DeviceSpec, FmaRates
+from ._core import DeviceSpec
 from .errors import UnknownDeviceError
 
 _log = logging.getLogger("gemm_tuner")
@@ -131,13 +131,12 @@ def spec_of(row: Row) -> DeviceSpec:
     board's power (the middle of its range) feeds, by the watts per TFLOPS of the architecture.
     """
     facts = _core.architecture(row.compute_capability, row.fp32_accumulate == "half")
-    fma: FmaRates = facts.pop("fma")
     if row.fp32_accumulate == "quarter":
-        tensor = {kind: rate / 4 for kind, rate in fma.to_dict().items() if kind != "fp32"}
-        fma = fma.replace(**tensor)
+        tensor = {kind: rate / 4 for kind, rate in facts["fma"].to_dict().items() if kind != "fp32"}
+        facts["fma"] = facts["fma"].replace(**tensor)
     clock_mhz = sum(row.clock_mhz) // 2
     l2_kib = row.l2_kib or row.sm_count * _L2_KIB_PER_SM[row.compute_capability]
-    peak_tflops = 2 * fma.fp16 * row.sm_count * clock_mhz * 1e-6
+    peak_tflops = 2 * facts["fma"].fp16 * row.sm_count * clock_mhz * 1e-6
     estimates = {
         "clock_mhz": row.clock_mhz[0] != row.clock_mhz[1],
         "sustained_fraction": row.sustained_fraction is None,
@@ -151,7 +150,6 @@ def spec_of(row: Row) -> DeviceSpec:
         sustained_fraction=row.sustained_fraction or _sustained(row, peak_tflops),
         bandwidth_gbs=row.bandwidth_gbs,
         l2_bytes=l2_kib * 1024,
-        fma=fma,
         source="catalogue",
         estimated=[name for name, guessed in estimates.items() if guessed],
         **facts,

@@ -41,6 +41,7 @@ class Slicing:
     spare_sms: tuple[tuple[Shape, int], ...] = ()  # that a profile gets on top
 
     def sm_count(self, shape: Shape) -> int:
+        """SMs of a profile of that shape."""
         if shape.memory == self.memory_slices:
             return self.whole_sms
         return self.sms_per_slice * shape.compute - self.short_sms + dict(self.spare_sms).get(shape, 0)

@@ -192,7 +192,7 @@ class _AttentionShapes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        wanted = zip(ctx.saved_tensors, ctx.needs_input_grad)
+        wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)
         return tuple(torch.empty_like(tensor) if needed else None for tensor, needed in wanted)
 
 

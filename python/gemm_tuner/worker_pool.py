@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -65,17 +66,13 @@ class _Worker:
         return answer
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
-                try:
+                with suppress(OSError):  # a job that was never read
                     stream.close()
-                except OSError:  # a job that was never read
-                    pass
 
     def _read_line(self, timeout_s: float) -> bytes:
         assert self._process.stdout is not None

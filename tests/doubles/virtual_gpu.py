@@ -82,7 +82,7 @@ def virtual_gpu(compute_capability: int = 86, *, sm_count: int = 28, name: str =
                 answer = answers[attribute]
                 replacement = staticmethod(lambda *_, answer=answer, **__: answer)
                 patch(mock.patch.object(owner, attribute, replacement))
-        patch(mock.patch.object(triton_helpers, "set_driver_to_gpu", lambda: None))
+        patch(mock.patch.object(triton_helpers, "set_driver_to_gpu"))
         # set_active would first look for a real driver, to return to it
         patch(mock.patch.object(triton.runtime.driver, "_active", _Driver(compute_capability)))
         _forget_devices()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ def job(request: dict[str, Any]) -> dict[str, Any]:
         case "hang in a child":
             subprocess.run(["sleep", "600"], check=False)
         case "print":
-            print("noise on stdout")
+            sys.stdout.write("noise on stdout\n")
     return {"answer": request.get("value"), "pid": os.getpid(), "cuda": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 

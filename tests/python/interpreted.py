@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import triton.language as tl
+from triton.runtime.interpreter import InterpreterBuilder
+
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner.sources import grids, kernel_sources
-from triton.runtime.interpreter import InterpreterBuilder
 
 _interpreted_dot = InterpreterBuilder.create_dot
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from compile_double import CompileDouble
 from gemm_tuner import CountedProblem, GemmProblem, write_problems
 from gemm_tuner.cli import main

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import gemm_tuner as gt
 import pytest
+
+import gemm_tuner as gt
 from gemm_tuner.binary_cache import Binary, BinaryCache
 from gemm_tuner.compile import (
     Compiled,

@@ -4,6 +4,7 @@ import string
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -198,7 +199,7 @@ def test_real_torch_has_the_names_we_ask(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked.ordinal is None or torch.cuda.is_initialized()
 
 
-def as_the_driver_says(slug: str, **changed: object) -> gt.DeviceSpec:
+def as_the_driver_says(slug: str, **changed: Any) -> gt.DeviceSpec:
     """A catalogued device as a driver query gives it: rates by architecture and name, and no power limit."""
     spec = gt.device(slug)
     full = _core.architecture(spec.compute_capability, "GeForce" in spec.name)["fma"]

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import StandIn
 
+from conftest import StandIn
 from gemm_tuner import _core
 from gemm_tuner.doctor import Finding, examine
 

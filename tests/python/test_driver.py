@@ -9,9 +9,9 @@ import sys
 import types
 
 import pytest
-from conftest import StandIn
 
 import gemm_tuner as gt
+from conftest import StandIn
 from gemm_tuner import _core, driver
 from gemm_tuner.errors import DriverError, GemmTunerError, NoDeviceError, NotBuiltError
 from gemm_tuner.settings import settings

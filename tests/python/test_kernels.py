@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,11 @@ else:
     sys.path.insert(0, str(Path(__file__).parent))
 
     import torch
-    from gemm_tuner import GemmConfig, GemmProblem
-    from gemm_tuner.sources import kernel_sources
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
+
+    from gemm_tuner import GemmConfig, GemmProblem
+    from gemm_tuner.sources import kernel_sources
     from interpreted import run
 
     LAYOUTS = ("nn", "nt", "tn", "tt")
@@ -72,7 +74,7 @@ else:
             product = product * scale
         if bias is not None:
             product = product + bias.to(wide)
-        activation = {
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = {
             "relu": torch.relu,
             "gelu": torch.nn.functional.gelu,
             "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
@@ -87,8 +89,8 @@ else:
         b_shape = (problem.n, problem.k) if problem.layout[1] == "t" else (problem.k, problem.n)
         a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=pad, seed=1)
         b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=pad, seed=2)
-        bias = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
-        bias = bias.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
+        row = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
+        bias = row.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
         got = run(problem, config, a, b, bias=bias, scales=scales)
         want = reference(problem, a, b, bias, scales[0] * scales[1])
         if problem.a_dtype == "int8":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -46,7 +47,7 @@ CONFIG = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stag
 FREE = gt.KernelResources(registers_per_thread=64, smem_bytes=16384, tensor_core_instructions=1)
 
 
-def problem(m: int, n: int, k: int, **rest: object) -> gt.GemmProblem:
+def problem(m: int, n: int, k: int, **rest: Any) -> gt.GemmProblem:
     return gt.GemmProblem(m=m, n=n, k=k, **rest)
 
 
@@ -85,7 +86,9 @@ def test_dram_moves_each_operand_once_where_l2_keeps_them() -> None:
     m, n, k = 640, 128, 320
     predicted = gt.predict(problem(m, n, k), CONFIG, ROUND)
     assert predicted.dram_bytes == pytest.approx(2 * (m * k + k * n + m * n), rel=1e-3)
-    assert predicted.dram_bound_us == pytest.approx(predicted.dram_bytes / (100e3 * gt.ModelConstants().dram_efficiency))
+    assert predicted.dram_bound_us == pytest.approx(
+        predicted.dram_bytes / (100e3 * gt.ModelConstants().dram_efficiency)
+    )
 
 
 def test_a_small_l2_reads_operands_again() -> None:

@@ -12,6 +12,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner._core import KernelResources
 from gemm_tuner.errors import RecordsError
@@ -25,8 +28,6 @@ from gemm_tuner.records import (
     open_for_append,
     read,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from records_samples import aten, record
 
 sizes = st.integers(1, 2**31 - 1)

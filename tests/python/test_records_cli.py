@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from gemm_tuner.cli import main
 from gemm_tuner.records import Record, append, read
 from gemm_tuner.tune import current_kernels

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from gemm_tuner import GemmProblem
 from gemm_tuner.records import Fingerprint, lookup_table_key, to_lookup_table, to_serving, write_serving
 from records_samples import CONFIG, DEVICE, PROBLEM, aten, record
@@ -91,7 +93,7 @@ def test_the_key_is_the_one_that_inductor_computes(op: str, layout: str, monkeyp
     dtype = "int8" if op == "int_mm" else "bfloat16"
     problem = GemmProblem(m=48, n=80, k=112, dtype=dtype, layout=layout, op=op, batch=3 if batched else 1)
 
-    def stored(rows: int, columns: int, *, transposed: bool) -> object:
+    def stored(rows: int, columns: int, *, transposed: bool) -> Any:
         lead = [3] if batched else []
         tensor = torch.empty(*lead, *([columns, rows] if transposed else [rows, columns]), device="meta")
         return tensor.transpose(-1, -2) if transposed else tensor
@@ -108,7 +110,7 @@ def test_the_key_is_the_one_that_inductor_computes(op: str, layout: str, monkeyp
         )
         for i, each in enumerate(operands)
     ]
-    scalars = {"alpha": 1, "beta": 1} if "add" in op else None
+    scalars: dict[str, float | int] | None = {"alpha": 1, "beta": 1} if "add" in op else None
     monkeypatch.setattr(tables.LookupTableChoices, "_get_device_key", staticmethod(lambda device: DEVICE.name))
     with V.set_graph_handler(GraphLowering(torch.fx.symbolic_trace(torch.nn.Identity()))):
         inputs = MMKernelInputs(nodes, scalars=scalars)

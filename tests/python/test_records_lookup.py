@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gemm_tuner.records import Fingerprint, Index, Record, Versions, append, compact, kernel_state, read, verify
 from records_samples import DEVICE, KERNELS, PROBLEM, TOO_BIG, record
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import gemm_tuner as gt
 import pytest
+
+import gemm_tuner as gt
+import shared_memory
 from gemm_tuner._core import predicted_smem_bytes
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").glob("shared_memory_*.jsonl.gz"))
-sys.path.insert(0, str(BENCHMARKS))
-
-import shared_memory
-
 PROBLEM = gt.GemmProblem(m=2048, n=2048, k=2048)
 
 # (problem, blocks, warps, stages, split_k, compute capability) -> what Triton 3.7.1 gave

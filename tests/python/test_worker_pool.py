@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from gemm_tuner.worker_pool import Lost, WorkerPool
 
 HERE = str(Path(__file__).parent)

@@ -33,6 +33,7 @@ class Seconds(click.ParamType[float]):
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Fails with what was given where it is not one."""
         try:
             seconds = float(value)
         except ValueError:

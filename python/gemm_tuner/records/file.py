@@ -50,6 +50,7 @@ class Contents:
 
     @property
     def records(self) -> tuple[Record, ...]:
+        """The lines' records, in the file's order."""
         return tuple(line.record for line in self.lines)
 
 

@@ -29,6 +29,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, device: DeviceSpec) -> Fingerprint:
+        """What a record of that device names it by."""
         return cls(device.name, device.compute_capability, device.sm_count, device.available_sms)
 
     def __str__(self) -> str:
@@ -91,6 +92,7 @@ class Record:
 
     @property
     def when(self) -> datetime.datetime:
+        """`time`, parsed."""
         return datetime.datetime.fromisoformat(self.time)
 
     def to_dict(self) -> dict[str, Any]:

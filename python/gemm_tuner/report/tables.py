@@ -145,7 +145,7 @@ def dtypes(problem: GemmProblem) -> str:
 
 
 def chosen(config: GemmConfig | None) -> str:
-    """ "ATen", or the config in a few words: block, warps, stages, group, split."""
+    """The config in a few words (block, warps, stages, group, split); "ATen" where there is none."""
     if config is None:
         return "ATen"
     split = f" split{config.split_k}" if config.split_k > 1 else ""

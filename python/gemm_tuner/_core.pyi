@@ -1,0 +1,551 @@
+"""The native core: values that describe GEMMs and devices, the config space, the performance model, the driver.
+
+Everything here is immutable and takes keyword arguments only; words ("float16", "nt", "split_k") cross as plain
+strings. A wrong type raises TypeError, a value or word that makes no sense ValueError, naming the argument and what was
+given.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from typing_extensions import Unpack
+
+_DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float8_e4m3fn", "float8_e5m2", "int8", "int32"]
+_Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
+_Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm"]
+_Precision: TypeAlias = Literal["tf32", "ieee"]
+_Family: TypeAlias = Literal["tiled", "split_k"]
+_Epilogue: TypeAlias = Literal[
+    "none",
+    "bias",
+    "relu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "bias+relu",
+    "bias+gelu",
+    "bias+gelu_tanh",
+    "bias+silu",
+]
+
+# What the classes below have in common; at run time each has it for itself. Their `from_dict` takes what `to_dict`
+# gave: fields left out have their defaults, and none follows from another.
+class _Value:
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as plain Python values except for nested values of this module."""
+
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: dict[str, Any], /) -> None: ...
+
+class _ProblemOptions(TypedDict, total=False):
+    op: str
+    batch: int
+    a_dtype: str
+    b_dtype: str
+    out_dtype: str
+    precision: str
+    layout: str
+    alignment: int
+    epilogue: str
+
+class _ProblemFields(_ProblemOptions, total=False):
+    m: int
+    n: int
+    k: int
+
+class GemmProblem(_Value):
+    """What is to be computed: C[batch, m, n] = epilogue(A[batch, m, k] @ B[batch, k, n]).
+
+    m, n, k: sizes, 1 to 2**31 - 1. batch: 1 by default; more for bmm and baddbmm only.
+    op: mm (default), addmm, bmm, baddbmm, int_mm or scaled_mm.
+    dtype: of both operands, float16 by default; or a_dtype and b_dtype. out_dtype: theirs by default, but int32 for
+        int8 and bfloat16 for the float8 types.
+    precision: ieee (default) or tf32, of float32 products only.
+    layout: nn (default), nt, tn or tt: is A, then B, stored row-major as is (n) or transposed (t)?
+    alignment: elements; the largest power of two up to 16 that divides the row pitch of both operands. What contiguous
+        operands of these sizes have, by default.
+    epilogue: none (default), bias, an activation, or both ("bias+relu").
+
+    Raises TypeError, ValueError.
+    """
+
+    def __init__(
+        self, *, m: int, n: int, k: int, dtype: str = "float16", **options: Unpack[_ProblemOptions]
+    ) -> None: ...
+    @property
+    def op(self) -> _Op: ...
+    @property
+    def m(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def k(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def dtype(self) -> _DType:
+        """That of A."""
+
+    @property
+    def a_dtype(self) -> _DType: ...
+    @property
+    def b_dtype(self) -> _DType: ...
+    @property
+    def out_dtype(self) -> _DType: ...
+    @property
+    def precision(self) -> _Precision: ...
+    @property
+    def layout(self) -> _Layout: ...
+    @property
+    def alignment(self) -> int: ...
+    @property
+    def epilogue(self) -> _Epilogue: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> GemmProblem: ...
+    def replace(self, **fields: Unpack[_ProblemFields]) -> GemmProblem:
+        """The same problem with other values in those fields; no other field follows them."""
+
+class _ConfigFields(TypedDict, total=False):
+    family: str
+    block_m: int
+    block_n: int
+    block_k: int
+    num_warps: int
+    num_stages: int
+    group_m: int
+    split_k: int
+
+class GemmConfig(_Value):
+    """How it is computed: one point of the kernel config space.
+
+    family: tiled, or split_k where split_k is more than 1 (default).
+    block_m, block_n, block_k: elements of the tile that one CTA computes at a time; 64, 64, 32 by default.
+    num_warps: of one CTA, 4 by default. num_stages: of the software pipeline, 3 by default.
+    group_m: tiles along m that share a column of B before the next column is taken, 8 by default.
+    split_k: CTAs that share one output tile, each with a part of k, 1 by default.
+
+    Raises TypeError, ValueError. Whether a device can run it is for `why_illegal` to say.
+    """
+
+    def __init__(self, **fields: Unpack[_ConfigFields]) -> None: ...
+    @property
+    def family(self) -> _Family: ...
+    @property
+    def block_m(self) -> int: ...
+    @property
+    def block_n(self) -> int: ...
+    @property
+    def block_k(self) -> int: ...
+    @property
+    def num_warps(self) -> int: ...
+    @property
+    def num_stages(self) -> int: ...
+    @property
+    def group_m(self) -> int: ...
+    @property
+    def split_k(self) -> int: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> GemmConfig: ...
+    def replace(self, **fields: Unpack[_ConfigFields]) -> GemmConfig:
+        """The same config with other values in those fields; the family does not follow split_k."""
+
+class _FmaFields(TypedDict, total=False):
+    fp16: float
+    bf16: float
+    tf32: float
+    fp8: float
+    int8: float
+    fp32: float
+
+class FmaRates(_Value):
+    """Fused multiply-adds per clock per SM, dense, accumulated in float32 (int32 for int8).
+
+    fp16, bf16, tf32, fp8, int8: of the tensor cores, 0 (default) where they do not take the type.
+    fp32: of the CUDA cores, IEEE.
+    """
+
+    def __init__(self, **fields: Unpack[_FmaFields]) -> None: ...
+    @property
+    def fp16(self) -> float: ...
+    @property
+    def bf16(self) -> float: ...
+    @property
+    def tf32(self) -> float: ...
+    @property
+    def fp8(self) -> float: ...
+    @property
+    def int8(self) -> float: ...
+    @property
+    def fp32(self) -> float: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> FmaRates: ...
+    def replace(self, **fields: Unpack[_FmaFields]) -> FmaRates:
+        """The same rates with others for those types."""
+
+class _DeviceFields(TypedDict, total=False):
+    name: str
+    compute_capability: int
+    sm_count: int
+    available_sms: int
+    clock_mhz: int
+    sustained_fraction: float
+    bandwidth_gbs: float
+    l2_bytes: int
+    smem_per_sm_bytes: int
+    smem_per_block_optin_bytes: int
+    registers_per_sm: int
+    max_threads_per_sm: int
+    max_ctas_per_sm: int
+    fma: FmaRates
+    driver_version: str
+    uuid: str
+    source: str
+    estimated: Sequence[str]
+
+class DeviceSpec(_Value):
+    """What a GPU is, as far as a GEMM can tell.
+
+    name: as the driver and torch report it. compute_capability: 86 for 8.6, 120 for 12.0.
+    sm_count: SMs of the device or MIG slice. available_sms: those that a kernel launched now could use; all by default.
+    clock_mhz: boost clock of the SMs. sustained_fraction: of the tensor-core peak at that clock, under the power limit.
+    bandwidth_gbs: of DRAM, peak, in 1e9 bytes per second. l2_bytes: L2 that one kernel can use.
+    smem_per_sm_bytes, smem_per_block_optin_bytes: shared memory of an SM, and what one CTA may ask for.
+    registers_per_sm (32-bit), max_threads_per_sm, max_ctas_per_sm. fma: rates of one SM.
+    driver_version, uuid: empty where no driver was asked. source: driver, catalogue or calibrated.
+    estimated: names of the fields that follow a rule and no source.
+
+    Raises TypeError, ValueError, the latter also where a field that a device must have is missing.
+    """
+
+    def __init__(self, **fields: Unpack[_DeviceFields]) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def compute_capability(self) -> int: ...
+    @property
+    def sm_count(self) -> int: ...
+    @property
+    def available_sms(self) -> int: ...
+    @property
+    def clock_mhz(self) -> int: ...
+    @property
+    def sustained_fraction(self) -> float: ...
+    @property
+    def bandwidth_gbs(self) -> float: ...
+    @property
+    def l2_bytes(self) -> int: ...
+    @property
+    def smem_per_sm_bytes(self) -> int: ...
+    @property
+    def smem_per_block_optin_bytes(self) -> int: ...
+    @property
+    def registers_per_sm(self) -> int: ...
+    @property
+    def max_threads_per_sm(self) -> int: ...
+    @property
+    def max_ctas_per_sm(self) -> int: ...
+    @property
+    def fma(self) -> FmaRates: ...
+    @property
+    def driver_version(self) -> str: ...
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def estimated(self) -> list[str]: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> DeviceSpec: ...
+    def replace(self, **fields: Unpack[_DeviceFields]) -> DeviceSpec:
+        """The same device with other values in those fields; available_sms does not follow sm_count."""
+
+    def with_available_sms(self, sms: int) -> DeviceSpec:
+        """The same device with at most `sms` SMs available to a kernel. Raises ValueError where sms < 1."""
+
+class _ResourceFields(TypedDict, total=False):
+    registers_per_thread: int
+    spill_bytes: int
+    smem_bytes: int
+    tensor_core_instructions: int
+
+class KernelResources(_Value):
+    """What a compiled kernel needs, from the compiler, or estimated before it has run. All 0 by default.
+
+    registers_per_thread (32-bit); spill_bytes: local memory of one thread; smem_bytes: shared memory of one CTA.
+    tensor_core_instructions: in the machine code; 0 where the products run on the CUDA cores.
+    """
+
+    def __init__(self, **fields: Unpack[_ResourceFields]) -> None: ...
+    @property
+    def registers_per_thread(self) -> int: ...
+    @property
+    def spill_bytes(self) -> int: ...
+    @property
+    def smem_bytes(self) -> int: ...
+    @property
+    def tensor_core_instructions(self) -> int: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> KernelResources: ...
+    def replace(self, **fields: Unpack[_ResourceFields]) -> KernelResources:
+        """The same resources with other values in those fields."""
+
+class _PredictionFields(TypedDict, total=False):
+    config: GemmConfig
+    resources: KernelResources
+    latency_us: float
+    launch_us: float
+    prologue_epilogue_us: float
+    main_loop_us: float
+    reduction_us: float
+    tensor_bound_us: float
+    smem_bound_us: float
+    l2_bound_us: float
+    dram_bound_us: float
+    latency_bound_us: float
+    dram_bytes: float
+    ctas: int
+    waves: float
+    ctas_per_sm: int
+    sm_utilization: float
+
+class Prediction(_Value):
+    """A predicted latency in microseconds, and what it is made of. Nothing here was measured.
+
+    latency_us = launch_us + prologue_epilogue_us + main_loop_us + reduction_us (split-K only: adding up the parts).
+    tensor_bound_us, smem_bound_us, l2_bound_us, dram_bound_us, latency_bound_us: what the main loop would take if only
+        that resource limited it. dram_bytes: moved to and from DRAM.
+    ctas; ctas_per_sm: resident together; waves: CTAs over what the available SMs hold at once.
+    sm_utilization: CTAs over what the SMs could have run in that time, 1 where all get an equal share.
+    config, resources: what was predicted, and for which resources.
+    """
+
+    def __init__(self, **fields: Unpack[_PredictionFields]) -> None: ...
+    @property
+    def config(self) -> GemmConfig: ...
+    @property
+    def resources(self) -> KernelResources: ...
+    @property
+    def latency_us(self) -> float: ...
+    @property
+    def launch_us(self) -> float: ...
+    @property
+    def prologue_epilogue_us(self) -> float: ...
+    @property
+    def main_loop_us(self) -> float: ...
+    @property
+    def reduction_us(self) -> float: ...
+    @property
+    def tensor_bound_us(self) -> float: ...
+    @property
+    def smem_bound_us(self) -> float: ...
+    @property
+    def l2_bound_us(self) -> float: ...
+    @property
+    def dram_bound_us(self) -> float: ...
+    @property
+    def latency_bound_us(self) -> float: ...
+    @property
+    def dram_bytes(self) -> float: ...
+    @property
+    def ctas(self) -> int: ...
+    @property
+    def waves(self) -> float: ...
+    @property
+    def ctas_per_sm(self) -> int: ...
+    @property
+    def sm_utilization(self) -> float: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> Prediction: ...
+    def replace(self, **fields: Unpack[_PredictionFields]) -> Prediction:
+        """The same prediction with other values in those fields; no term follows another."""
+
+class _ConstantFields(TypedDict, total=False):
+    launch_us: float
+    memory_latency_clk: float
+    l2_bytes_per_clk_per_sm: float
+    l2_hit_fraction: float
+    dram_efficiency: float
+    smem_bytes_per_clk: float
+    tensor_efficiency: float
+    warpgroup_gain: float
+    mma_per_sm_in_flight: float
+    iteration_clk: float
+    load_issue_clk: float
+    cta_clk: float
+    store_bytes_per_clk_per_sm: float
+    overlap: float
+    short_row_bytes: float
+    narrow_load_clk: float
+    contention: float
+    library_contention: float
+    library_overhead: float
+    library_edge: float
+    library_narrow: float
+
+class ModelConstants(_Value):
+    """The numbers of the performance model that no device reports; csrc/model/constants.hpp gives each one's source.
+
+    The defaults are what every prediction uses; others are for fitting and for experiments.
+    """
+
+    def __init__(self, **fields: Unpack[_ConstantFields]) -> None: ...
+    @property
+    def launch_us(self) -> float: ...
+    @property
+    def memory_latency_clk(self) -> float: ...
+    @property
+    def l2_bytes_per_clk_per_sm(self) -> float: ...
+    @property
+    def l2_hit_fraction(self) -> float: ...
+    @property
+    def dram_efficiency(self) -> float: ...
+    @property
+    def smem_bytes_per_clk(self) -> float: ...
+    @property
+    def tensor_efficiency(self) -> float: ...
+    @property
+    def warpgroup_gain(self) -> float: ...
+    @property
+    def mma_per_sm_in_flight(self) -> float: ...
+    @property
+    def iteration_clk(self) -> float: ...
+    @property
+    def load_issue_clk(self) -> float: ...
+    @property
+    def cta_clk(self) -> float: ...
+    @property
+    def store_bytes_per_clk_per_sm(self) -> float: ...
+    @property
+    def overlap(self) -> float: ...
+    @property
+    def short_row_bytes(self) -> float: ...
+    @property
+    def narrow_load_clk(self) -> float: ...
+    @property
+    def contention(self) -> float: ...
+    @property
+    def library_contention(self) -> float: ...
+    @property
+    def library_overhead(self) -> float: ...
+    @property
+    def library_edge(self) -> float: ...
+    @property
+    def library_narrow(self) -> float: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> ModelConstants: ...
+    def replace(self, **fields: Unpack[_ConstantFields]) -> ModelConstants:
+        """The same constants with other values in those fields."""
+
+def space(problem: GemmProblem, device: DeviceSpec) -> list[GemmConfig]:
+    """Legal candidates that the problem's size and the available SMs leave standing, in a fixed order.
+
+    Never empty for a dtype that the device supports.
+    """
+
+def why_illegal(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> str | None:
+    """A sentence with the numbers that keep the config from running; None where it is legal."""
+
+def predict(
+    problem: GemmProblem,
+    config: GemmConfig,
+    device: DeviceSpec,
+    resources: KernelResources | None = None,
+    constants: ModelConstants = ...,
+) -> Prediction:
+    """How long the config would take on that device, and why. Pure arithmetic; docs/model.md explains it.
+
+    resources: what the compiler said, where it has run; estimated otherwise. Raises ValueError where not even one CTA
+    fits on an SM.
+    """
+
+def rank(
+    problem: GemmProblem, device: DeviceSpec, top_k: int = 8, configs: Sequence[GemmConfig] | None = None
+) -> list[Prediction]:
+    """The `top_k` best predictions, best first; the same input gives the same order.
+
+    configs: the candidates, the illegal among them left out; `space(problem, device)` by default. Raises ValueError
+    where top_k < 1.
+    """
+
+def predict_library(problem: GemmProblem, device: DeviceSpec, constants: ModelConstants = ...) -> float:
+    """A rough prediction of ATen's (cuBLAS's) latency in microseconds: the best of a fixed menu of its tiles."""
+
+def estimate_resources(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> KernelResources:
+    """Resources as far as they can be told without compiling; tensor_core_instructions is 0 or 1, none or some."""
+
+def predicted_smem_bytes(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> int:
+    """Shared memory of one CTA as Triton would lay it out, in bytes."""
+
+def has_tensor_core_path(problem: GemmProblem, device: DeviceSpec) -> bool:
+    """True where the device has tensor cores for the problem's dtype and Triton emits code for them."""
+
+def latencies_us(
+    problems: Sequence[GemmProblem],
+    configs: Sequence[GemmConfig],
+    device: DeviceSpec,
+    constants: ModelConstants = ...,
+) -> list[float]:
+    """One predicted latency per (problem, config) pair, in microseconds; infinite where the config does not fit.
+
+    For fitting and scoring. Raises ValueError where the two lengths differ.
+    """
+
+class _ArchitectureFacts(TypedDict):
+    smem_per_sm_bytes: int
+    smem_per_block_optin_bytes: int
+    max_threads_per_sm: int
+    max_ctas_per_sm: int
+    fma: FmaRates
+
+def architecture(compute_capability: int, halved: bool = False) -> _ArchitectureFacts:
+    """What NVIDIA's documents say of every device of that compute capability (86 for 8.6).
+
+    halved: the rates of parts, GeForce and a few more, whose float32 accumulation runs at half the rate. Raises
+    ValueError, which names the known ones, where this is none of them.
+    """
+
+def device_count(library: str | None = None) -> int:
+    """GPUs that the driver shows this process; 0 without a driver. Raises DriverError where it does not start.
+
+    library, here and below: the driver library to open instead of libcuda.so.1.
+    """
+
+def query_device(
+    ordinal: int | None = None,
+    *,
+    sm_carveout: int | None = None,
+    sm_budget: int | None = None,
+    mps_percentage: float | None = None,
+    library: str | None = None,
+) -> DeviceSpec:
+    """The device of that number; without one, that of the current CUDA context, else the first. Creates no context.
+
+    sm_carveout: SMs left to other kernels. sm_budget: SMs that the caller allows. mps_percentage: of the SMs, above 0
+    and up to 100. Raises NoDeviceError, DriverError, ValueError for a limit that makes no sense.
+    """
+
+def available_sms(
+    ordinal: int | None = None,
+    *,
+    sm_carveout: int | None = None,
+    sm_budget: int | None = None,
+    mps_percentage: float | None = None,
+    library: str | None = None,
+) -> tuple[int, str]:
+    """SMs that a kernel launched now could use, and which limit decided. Takes and raises what `query_device` does."""
+
+def count_reachable_sms(ordinal: int | None = None, *, library: str | None = None) -> int:
+    """Launches a kernel that fills the GPU and counts the distinct SMs that it ran on.
+
+    Raises NoDeviceError, DriverError, and NotBuiltError where this build has no CUDA probes, or none for that GPU.
+    """
+
+class _BuildFacts(TypedDict):
+    compiler: str
+    type: str
+    nvcc: str
+    has_cuda_probes: bool
+    missing: str
+
+def build() -> _BuildFacts:
+    """How this extension was built; `missing` says what a build without CUDA probes lacked, and is empty otherwise."""

@@ -1,6 +1,7 @@
 """Predicted shared memory against the compiler's, for the project's kernels and Inductor's own `mm` template.
 
     python benchmarks/shared_memory.py [--configs 300] [--seed 1] [-o FILE]
+    python benchmarks/shared_memory.py --again FILE     # the present model on a table that was compiled before
 
 Compiles a spread of configs for five architectures; needs no GPU. Writes one JSON line per compile: kernel, problem,
 config, compute capability, what was predicted, and the compiler's shared memory, registers, spills or error. Prints how
@@ -18,7 +19,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class Row:
     compute_capability: int
     problem: dict[str, Any]
     config: dict[str, Any]
-    predicted_smem_bytes: int
-    illegal: str | None
+    predicted_smem_bytes: int = 0
+    illegal: str | None = None
     smem_bytes: int | None = None
     registers_per_thread: int | None = None
     spill_bytes: int | None = None
@@ -58,15 +59,22 @@ def spread(count: int, seed: int) -> Iterator[Row]:
     for index in range(count):
         kernel, compute_capability = kinds[index % len(kinds)]
         problem = _problem(draw, kernel, compute_capability)
-        config = _config(draw, kernel)
-        yield Row(
-            kernel=kernel,
-            compute_capability=compute_capability,
-            problem=problem.to_dict(),
-            config=config.to_dict(),
-            predicted_smem_bytes=predicted_smem_bytes(problem, config, compute_capability),
-            illegal=why_illegal(problem, config, gt.device(DEVICES[compute_capability])),
-        )
+        row = Row(kernel, compute_capability, problem.to_dict(), _config(draw, kernel).to_dict())
+        yield predicted(row)
+
+
+def predicted(row: Row) -> Row:
+    """The row with what the present model says of it."""
+    problem, config = gt.GemmProblem.from_dict(row.problem), gt.GemmConfig.from_dict(row.config)
+    if row.kernel == "inductor":  # it knows each operand's own alignment; the problem has the lesser of the two
+        a_pitch = problem.m if problem.layout[0] == "t" else problem.k
+        b_pitch = problem.k if problem.layout[1] == "t" else problem.n
+        problem = problem.replace(alignment=max(min(16, pitch & -pitch) for pitch in (a_pitch, b_pitch)))
+    return replace(
+        row,
+        predicted_smem_bytes=predicted_smem_bytes(problem, config, row.compute_capability),
+        illegal=why_illegal(problem, config, gt.device(DEVICES[row.compute_capability])),
+    )
 
 
 def small_spread(count: int) -> list[Row]:
@@ -171,6 +179,7 @@ def main() -> int:
     parser.add_argument("--configs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--again", type=Path, metavar="FILE")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
 
@@ -178,7 +187,10 @@ def main() -> int:
         if done % 20 == 0:
             print(f"{done} of {options.configs} compiled", file=sys.stderr)
 
-    rows = compiled(spread(options.configs, options.seed), workers=options.workers, on_done=progress)
+    if options.again:
+        rows = [predicted(row) for row in read(options.again)]
+    else:
+        rows = compiled(spread(options.configs, options.seed), workers=options.workers, on_done=progress)
     if options.output:
         write(rows, options.output)
     print(summary(rows))

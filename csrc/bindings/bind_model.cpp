@@ -107,6 +107,8 @@ void bind_model(py::module_& module) {
              py::arg("compute_capability"), "Resources as far as they can be told without compiling.");
   module.def("predicted_smem_bytes", &predicted_smem_bytes, py::arg("problem"), py::arg("config"),
              py::arg("compute_capability"), "Shared memory of one CTA as Triton would lay it out.");
+  module.def("tensor_core_rate", &tensor_core_rate, py::arg("problem"), py::arg("device"),
+             "Multiply-adds per clock of one SM's tensor cores for this problem.");
   module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"),
              "Has the device tensor cores for the problem's dtype, and does Triton emit code for them?");
   module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"),

@@ -1,5 +1,8 @@
 #include "model/legality.hpp"
 
+#include <algorithm>
+
+#include "model/product.hpp"
 #include "model/shared_memory.hpp"
 
 namespace gemm_tuner {
@@ -7,8 +10,10 @@ namespace {
 
 constexpr int max_threads_per_cta = 1024;  // CUDA C++ Programming Guide, every compute capability
 constexpr int threads_per_warp = 32;
+constexpr int max_registers_per_thread = 255;  // the same source
 constexpr int first_bfloat16 = 80;
 constexpr int first_float8 = 89;
+constexpr int first_int8 = 80;  // Turing has the units, but Triton's compiler fails on the product there
 
 int first_compute_capability(DType dtype) {
   switch (dtype) {
@@ -17,6 +22,8 @@ int first_compute_capability(DType dtype) {
     case DType::float8_e4m3fn:
     case DType::float8_e5m2:
       return first_float8;
+    case DType::int8:
+      return first_int8;
     default:
       return 0;
   }
@@ -25,12 +32,19 @@ int first_compute_capability(DType dtype) {
 /// Triton's tl.dot wants at least 16 elements along k, and 32 where they are a byte wide.
 int min_block_k(DType dtype) { return bytes_of(dtype) == 1 ? 32 : 16; }
 
+int registers_of_a_thread(const GemmConfig& config, const DeviceSpec& device) {
+  return std::min(max_registers_per_thread, device.registers_per_sm / (threads_per_warp * config.num_warps));
+}
+
 }  // namespace
 
 Refusal refusal(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device) {
   if (device.compute_capability < first_compute_capability(problem.a_dtype)) return Refusal::dtype;
   if (config.block_k < min_block_k(problem.a_dtype)) return Refusal::block_k;
   if (config.num_warps * threads_per_warp > max_threads_per_cta) return Refusal::threads;
+  if (required_registers(problem, config, device.compute_capability) > registers_of_a_thread(config, device)) {
+    return Refusal::registers;
+  }
   if (config.split_k > 1 && problem.k < static_cast<std::int64_t>(config.block_k) * (config.split_k - 1)) {
     return Refusal::split;
   }
@@ -54,6 +68,11 @@ std::optional<std::string> why_illegal(const GemmProblem& problem, const GemmCon
     case Refusal::threads:
       return "a CTA has at most " + std::to_string(max_threads_per_cta) + " threads, got " +
              std::to_string(config.num_warps) + " warps";
+    case Refusal::registers:
+      return "a thread's part of the tile needs " +
+             std::to_string(required_registers(problem, config, device.compute_capability)) + " registers, and with " +
+             std::to_string(config.num_warps) + " warps it has " +
+             std::to_string(registers_of_a_thread(config, device));
     case Refusal::split:
       return "k=" + std::to_string(problem.k) + " leaves parts of split_k=" + std::to_string(config.split_k) +
              " without work at block_k=" + std::to_string(config.block_k);

@@ -5,6 +5,7 @@
 
 #include "gemm/types.hpp"
 #include "model/layout_conversion.hpp"
+#include "model/product.hpp"
 
 namespace gemm_tuner {
 namespace {
@@ -14,18 +15,6 @@ constexpr int tcgen05_barrier_bytes = 16;
 constexpr int narrowest_async_copy_bytes = 4;  // cp.async moves 4, 8 or 16 bytes a thread
 
 bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
-
-/// How the product is computed there, as Triton's AccelerateMatmul decides.
-enum class Product { fma, mma, wgmma, tcgen05 };
-
-Product product_of(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
-  const bool ieee32 = problem.a_dtype == DType::float32 && problem.precision == Precision::ieee;
-  if (ieee32 || compute_capability < 80) return Product::fma;
-  if (config.num_warps < 4 || config.block_m < 64) return Product::mma;
-  if (compute_capability / 10 == 9) return Product::wgmma;
-  const bool tensor_memory = compute_capability >= 100 && compute_capability < 120;
-  return tensor_memory && problem.a_dtype != DType::int8 ? Product::tcgen05 : Product::mma;
-}
 
 /// mma.sync computes float8 from 8.9 on, but Triton 3.7 promotes it to float16 where it means to use wgmma instead.
 bool promotes_float8(const GemmProblem& problem, Product product, int compute_capability) {

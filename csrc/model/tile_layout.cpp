@@ -74,9 +74,13 @@ TileLayout mma_layout(int block_m, int block_n, int num_warps) {
   return builder.finish();
 }
 
-TileLayout wgmma_layout(int block_m, int block_n, int num_warps) {
+int wgmma_columns(int block_m, int block_n, int num_warps) {
   const int columns_of_warps = std::max(1, num_warps / std::max(1, block_m / 16));
-  const int instruction_n = std::min({std::max(block_n / columns_of_warps, 8), block_n, 256});
+  return std::min({std::max(block_n / columns_of_warps, 8), block_n, 256});
+}
+
+TileLayout wgmma_layout(int block_m, int block_n, int num_warps) {
+  const int instruction_n = wgmma_columns(block_m, block_n, num_warps);
   int warps_m = 4;
   int warps_n = 1;
   while (warps_m * warps_n < num_warps) (block_m > 16 * warps_m ? warps_m : warps_n) *= 2;

@@ -37,6 +37,9 @@ struct TileLayout {
 /// Accumulators of mma.sync (16 x 8 per instruction), warps spread so that they repeat as evenly as possible.
 TileLayout mma_layout(int block_m, int block_n, int num_warps);
 
+/// Columns of the tile that one wgmma instruction computes.
+int wgmma_columns(int block_m, int block_n, int num_warps);
+
 /// Accumulators of wgmma (64 x up to 256 per warp group).
 TileLayout wgmma_layout(int block_m, int block_n, int num_warps);
 

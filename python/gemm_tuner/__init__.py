@@ -20,6 +20,7 @@ from ._core import (
 from .capture import capture
 from .devices import catalogue, device
 from .problems import CountedProblem, read_problems, write_problems
+from .tune import TuneResult, tune
 
 __all__ = [
     "CountedProblem",
@@ -30,6 +31,7 @@ __all__ = [
     "KernelResources",
     "ModelConstants",
     "Prediction",
+    "TuneResult",
     "capture",
     "catalogue",
     "device",
@@ -38,6 +40,7 @@ __all__ = [
     "rank",
     "read_problems",
     "space",
+    "tune",
     "why_illegal",
     "write_problems",
 ]

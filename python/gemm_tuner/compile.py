@@ -12,15 +12,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources
+from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, tensor_core_rate
 from .binary_cache import Binary, BinaryCache, binary_key
 from .errors import TritonMissingError
 from .settings import settings
 from .sources import KernelSource, kernel_id, kernel_sources, source_hash
+from .versions import TRITON, installed_version
 from .worker_pool import Lost, WorkerPool
 
 __all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "kernel_id", "why_dropped"]
@@ -188,7 +188,7 @@ def why_dropped(compiled: Compiled, problem: GemmProblem, device: DeviceSpec) ->
     limit = device.smem_per_block_optin_bytes
     if need.smem_bytes > limit:
         return f"it needs {need.smem_bytes} bytes of shared memory and a CTA may have {limit} on {device.name}"
-    if need.tensor_core_instructions == 0 and _tensor_core_rate(problem, device) > 0:
+    if need.tensor_core_instructions == 0 and tensor_core_rate(problem, device) > 0:
         return (
             f"Triton emits no tensor-core code for {problem.dtype} on compute capability "
             f"{device.compute_capability / 10:.1f}, and {device.name} has tensor cores for it that the library uses"
@@ -196,20 +196,6 @@ def why_dropped(compiled: Compiled, problem: GemmProblem, device: DeviceSpec) ->
     if need.spill_bytes > 0:
         return f"it spills {need.spill_bytes} bytes of registers per thread to memory"
     return None
-
-
-def _tensor_core_rate(problem: GemmProblem, device: DeviceSpec) -> float:
-    """Multiply-adds per clock per SM that the device's tensor cores do for the problem's dtype."""
-    rates = device.fma
-    by_dtype = {
-        "float16": rates.fp16,
-        "bfloat16": rates.bf16,
-        "float32": rates.tf32 if problem.precision == "tf32" else 0.0,
-        "float8_e4m3fn": rates.fp8,
-        "float8_e5m2": rates.fp8,
-        "int8": rates.int8,
-    }
-    return float(by_dtype[problem.dtype])
 
 
 def cores() -> int:
@@ -227,10 +213,5 @@ def require_triton() -> None:
 
 @cache
 def triton_version() -> str:
-    """The installed version, without importing Triton; "none" where there is none."""
-    for distribution in ("triton", "pytorch-triton", "triton-nightly"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "none"
+    """The installed version, without importing Triton; empty where there is none."""
+    return installed_version(*TRITON)

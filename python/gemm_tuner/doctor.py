@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Literal
 
 from . import _core, driver
 from ._core import DeviceSpec
 from .errors import DriverError, GemmTunerError, NoDeviceError
 from .settings import settings
+from .versions import TRITON, installed_version
 
 # torch._inductor.utils.is_big_gpu, the same in torch 2.11 to 2.15
 _TORCH_MIN_SMS = 68
@@ -99,9 +99,8 @@ def _gate(subject: str, spec: DeviceSpec) -> Finding:
 
 
 def _package(name: str) -> Finding:
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
+    version = installed_version(*(TRITON if name == "triton" else (name,)))
+    if not version:
         remedy = f"`pip install {name}`, to capture or run models" if name == "torch" else f"`pip install {name}`"
         return Finding(name, "warn", f"{name} is not installed; predictions work without.", f"{remedy}.")
     without_cuda = ", a build without CUDA: it captures, and runs nothing on a GPU" if version.endswith("+cpu") else ""

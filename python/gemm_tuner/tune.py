@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, Prediction, predict, predict_library, rank, why_illegal
+from ._core import (
+    DeviceSpec,
+    GemmConfig,
+    GemmProblem,
+    Prediction,
+    has_tensor_core_path,
+    predict,
+    predict_library,
+    rank,
+    tensor_core_rate,
+    why_illegal,
+)
 from .compile import Compiled, CompilePool, Failed, compile_candidates, why_dropped
 from .devices import device as find_device
 from .problems import CountedProblem
 from .problems import merge as merge_problems
 from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
 from .sources import kernel_id
+from .versions import TRITON, installed_version
 
 FAMILIES = ("tiled", "split_k")
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
 # what a prediction cannot tell apart must not cost anybody a slower model.
 MARGIN = 0.05
-# Triton emits tensor-core instructions from here on; below it one compile is evidence enough (sm_75: T4, RTX 20).
-FIRST_TENSOR_CORE_CAPABILITY = 80
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one problem. `library_us` and `waves` are predicted; `waves` is None where ATen won."""
+    """What became of one problem.
+
+    best: the trial of the best Triton candidate, also where the library kernel won; None where no candidate was fit.
+    library_us, waves (of `best`): predicted. resumed: the records file had it before this run.
+    """
 
     winner: Record
+    best: Record | None
     library_us: float
     waves: float | None
-    resumed: bool  # the records file had it before this run
+    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -131,38 +146,32 @@ def settle(
         )
 
     trials = [record(None, library_us, kind="trial")]
-    standing: list[Prediction] = []
+    standing: list[tuple[Prediction, Record]] = []
     dropped: list[str] = []
     for config in candidates:
         judged = _judge(problem, config, compiled[config], device)
         if isinstance(judged, Prediction):
-            standing.append(judged)
             trials.append(record(config, judged.latency_us, kind="trial", resources=judged.resources))
+            standing.append((judged, trials[-1]))
         else:
             dropped.append(judged)
             resources = getattr(compiled[config], "resources", None)
             trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
-    best = min(standing, key=lambda prediction: prediction.latency_us, default=None)
+    best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
     if best is not None and best.latency_us < library_us * (1 - MARGIN):
         winner = record(best.config, best.latency_us, kind="winner", resources=best.resources)
-        return trials, Outcome(winner, library_us, best.waves, resumed=False)
-    reason = (
-        _why_library(best, dropped, library_us) or f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
-    )
-    winner = record(None, library_us, kind="winner", reason=reason)
-    return trials, Outcome(winner, library_us, None, resumed=False)
+    else:
+        reason = _why_library(best, dropped, library_us)
+        illegal = f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
+        winner = record(None, library_us, kind="winner", reason=reason or illegal)
+    return trials, Outcome(winner, trial, library_us, None if best is None else best.waves, resumed=False)
 
 
 def present_versions(device: DeviceSpec) -> Versions:
     """The versions that have a part in a record made now."""
-
-    def version(package: str) -> str:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return ""
-
-    return Versions(version("gemm_tuner"), version("torch"), version("triton"), device.driver_version)
+    return Versions(
+        installed_version("gemm_tuner"), installed_version("torch"), installed_version(*TRITON), device.driver_version
+    )
 
 
 def current_kernels() -> frozenset[str]:
@@ -175,18 +184,34 @@ def _already_known(
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
-    index = Index(open_for_append(records).records, kernels=current_kernels())
-    found = ((each.problem, index.exact(each.problem, device)) for each in wanted)
-    return {problem: recall(winner, device) for problem, winner in found if winner is not None}
+    known, kernels = open_for_append(records).records, current_kernels()
+    index = Index(known, kernels=kernels)
+    here = Fingerprint.of(device)
+    fit = [
+        each
+        for each in known
+        if each.kind == "trial" and each.latency_us is not None and each.device == here and each.kernel in kernels
+    ]
+    outcomes: dict[GemmProblem, Outcome] = {}
+    for problem in (each.problem for each in wanted):
+        winner = index.exact(problem, device)
+        if winner is not None:
+            tried = [each for each in fit if each.problem == problem]
+            outcomes[problem] = recall(winner, min(tried, key=_latency_us, default=None), device)
+    return outcomes
 
 
-def recall(winner: Record, device: DeviceSpec) -> Outcome:
-    """The outcome that a winner's record tells of, with what follows from it predicted again."""
+def recall(winner: Record, best: Record | None, device: DeviceSpec) -> Outcome:
+    """The outcome that a winner's record and the best trial's tell of, with what follows from them predicted again."""
     waves = None
-    if winner.choice is not None:
+    if best is not None and best.choice is not None:
         with contextlib.suppress(ValueError):  # what others wrote may not fit on the device at all
-            waves = predict(winner.problem, winner.choice, device, resources=winner.resources).waves
-    return Outcome(winner, predict_library(winner.problem, device), waves, resumed=True)
+            waves = predict(best.problem, best.choice, device, resources=best.resources).waves
+    return Outcome(winner, best, predict_library(winner.problem, device), waves, resumed=True)
+
+
+def _latency_us(record: Record) -> float:
+    return math.inf if record.latency_us is None else record.latency_us
 
 
 def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> list[CountedProblem]:
@@ -195,9 +220,8 @@ def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> li
 
 
 def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[GemmConfig]:
-    needs_tensor_cores = problem.a_dtype != "float32" or problem.precision == "tf32"
-    if device.compute_capability < FIRST_TENSOR_CORE_CAPABILITY and needs_tensor_cores:
-        top_k = 1
+    if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
+        top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence enough
     return [prediction.config for prediction in rank(problem, device, top_k=top_k)]
 
 

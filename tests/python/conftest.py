@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Options of the test run, and fixtures that several tests share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 _SOURCE = Path(__file__).parents[1] / "cpp" / "fake_libcuda" / "fake_libcuda.cpp"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden", action="store_true", help="rewrite tests/golden with what the model says now"
+    )
 
 
 @dataclass(frozen=True)

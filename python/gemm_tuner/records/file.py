@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..errors import RecordsError
 from .record import SCHEMA, Record
 
@@ -146,6 +144,8 @@ def write_atomically(path: str | Path, text: str) -> None:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keeps other writers of this file out; the lock file stays beside it, empty."""
+    from filelock import FileLock, Timeout  # here: who only reads records need not load it
+
     lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S)
     try:
         lock.acquire()

@@ -21,33 +21,35 @@ NOTHING = "–"
 
 
 def tuned_table(result: TuneResult) -> Table:
-    """Per problem: what was chosen, its predicted latency, and how that compares with the library's."""
+    """Per problem: the best Triton candidate and the library kernel, and which of the two was chosen."""
     totals = totals_of(result.outcomes)
     table = _table(f"predicted, not measured, for {result.device}\n{_versions(result.versions)}", totals=True)
     table.add_column("runs", str(totals.runs), justify="right")
     table.add_column("problem", f"{totals.problems} problems")
     table.add_column("dtype")
     table.add_column("layout")
+    table.add_column("best Triton config", no_wrap=True)
+    table.add_column("its_us", justify="right")
+    table.add_column("ATen_us", f"{totals.library_us:.0f}", justify="right")
     table.add_column("chosen", f"{totals.triton_wins} Triton, {totals.problems - totals.triton_wins} ATen")
-    table.add_column("latency_us", f"{totals.latency_us:.1f}", justify="right")
-    table.add_column("ATen_us", f"{totals.library_us:.1f}", justify="right")
-    table.add_column("vs ATen", f"{totals.speedup:.2f}x", justify="right")
+    table.add_column("latency_us", f"{totals.latency_us:.0f}", justify="right")
     table.add_column("waves", justify="right")
     table.add_column("smem", justify="right")
     table.add_column("registers", justify="right")
     for outcome in sorted(result.outcomes, key=lambda each: -(each.winner.latency_us or 0.0) * each.winner.count):
-        winner = outcome.winner
+        winner, best = outcome.winner, outcome.best
         table.add_row(
             str(winner.count),
             shape(winner.problem),
             dtypes(winner.problem),
             winner.problem.layout,
-            chosen(winner.choice),
-            _us(winner.latency_us),
+            NOTHING if best is None else chosen(best.choice),
+            _us(None if best is None else best.latency_us),
             _us(outcome.library_us),
-            f"{outcome.library_us / (winner.latency_us or outcome.library_us):.2f}x",
+            "ATen" if winner.choice is None else "Triton",
+            _us(winner.latency_us),
             NOTHING if outcome.waves is None else f"{outcome.waves:.2f}",
-            *_resources(winner.resources),
+            *_resources(None if best is None else best.resources),
         )
     return table
 

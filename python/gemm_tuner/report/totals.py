@@ -18,11 +18,6 @@ class Totals:
     latency_us: float
     library_us: float
 
-    @property
-    def speedup(self) -> float:
-        """Of the chosen kernels over the library alone; 1 where there is nothing."""
-        return self.library_us / self.latency_us if self.latency_us else 1.0
-
 
 def totals_of(outcomes: Iterable[Outcome]) -> Totals:
     """The sums over all outcomes."""

@@ -67,7 +67,7 @@ constexpr auto constant_fields =
 template <class Struct, class Fields>
 py::class_<Struct> bind_plain(py::module_& module, const char* name, const char* doc, const Fields& fields) {
   return bind_value<Struct>(
-             module, name, [](const Struct&) {}, fields)
+             module, name, doc, [](const Struct&) {}, fields)
       .def(py::init([fields](const py::kwargs& kwargs) {
         Struct value;
         assign(value, fields, kwargs);

@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -75,9 +74,9 @@ def test_a_public_name_exists_and_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in vars(_core) if not name.startswith("_")))
 def test_everything_in_the_extension_says_what_it_is(name: str) -> None:
-    thing: Any = getattr(_core, name)
-    parts = [thing] if not inspect.isclass(thing) else [thing, thing.to_dict, thing.from_dict, thing.replace]
-    for part in parts:
+    thing = getattr(_core, name)
+    methods = ("to_dict", "from_dict", "replace") if inspect.isclass(thing) else ()
+    for part in (thing, *(getattr(thing, method) for method in methods)):
         said = [line for line in (inspect.getdoc(part) or "").splitlines() if line and "->" not in line]
         assert said, f"{part} has no sentence"
 

@@ -12,7 +12,8 @@ from gemm_tuner.errors import TorchMissingError
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])
 DEVICES = ["meta", "cpu", CUDA]
 
 

@@ -234,7 +234,7 @@ def test_the_cache_folder_is_where_the_environment_says(tmp_path: Path) -> None:
 
 
 def test_problems_come_as_they_are_done_and_share_what_is_the_same(pool: CompilePool, tmp_path: Path) -> None:
-    """Three problems in one queue: two need the same kernel, which is compiled once; one brings no config at all."""
+    """Four problems in one queue: two need the same kernel, which is compiled once; one brings no config at all."""
     wider, other = PROBLEM.replace(n=4096), PROBLEM.replace(layout="nt")
     half = PROBLEM.replace(a_dtype="bfloat16", b_dtype="bfloat16", out_dtype="bfloat16")
     wanted = {PROBLEM: [SMALL], wider: [SMALL], other: [], half: [SMALL]}

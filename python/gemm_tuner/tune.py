@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ._core import (
     DeviceSpec,
@@ -130,7 +131,7 @@ def settle(
     """The trials and the winner of one problem, from what the compiler said of its candidates. Pure."""
     problem, library_us = counted.problem, predict_library(counted.problem, device)
 
-    def record(choice: GemmConfig | None, latency_us: float | None, **more: object) -> Record:
+    def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
         return Record(
             device=Fingerprint.of(device),
             problem=problem,
@@ -140,7 +141,7 @@ def settle(
             basis="predicted",
             versions=versions,
             count=counted.count,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     trials = [record(None, library_us, kind="trial")]

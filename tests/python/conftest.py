@@ -13,6 +13,12 @@ import pytest
 _SOURCE = Path(__file__).parents[1] / "cpp" / "fake_libcuda" / "fake_libcuda.cpp"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden", action="store_true", help="rewrite tests/golden with what the model says now"
+    )
+
+
 @dataclass(frozen=True)
 class StandIn:
     """The stand-in libcuda.so.1: a test double, whose source says what it can be told."""

@@ -121,7 +121,10 @@ def test_goldens_are_full(slug: str) -> None:
 
 def test_a_difference_names_the_problem_the_place_and_both_sides() -> None:
     was = {"p": {"library": "9 us", "ranked": ["a: 1 us", "b: 2 us"]}, "q": {"library": "3 us", "ranked": []}}
-    now = {"p": {"library": "9 us", "ranked": ["a: 1 us", "c: 2 us", "b: 2 us"]}, "q": {"library": "4 us", "ranked": []}}
+    now = {
+        "p": {"library": "9 us", "ranked": ["a: 1 us", "c: 2 us", "b: 2 us"]},
+        "q": {"library": "4 us", "ranked": []},
+    }
     assert list(differences(was, was)) == []
     assert list(differences(was, now)) == [
         "p, place 2\n    was  b: 2 us\n    now  c: 2 us",

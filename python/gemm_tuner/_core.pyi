@@ -476,6 +476,9 @@ def estimate_resources(problem: GemmProblem, config: GemmConfig, compute_capabil
 def predicted_smem_bytes(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> int:
     """Shared memory of one CTA as Triton would lay it out, in bytes."""
 
+def tensor_core_rate(problem: GemmProblem, device: DeviceSpec) -> float:
+    """Multiply-adds per clock of one SM's tensor cores for this problem; 0 where they do not take its dtype."""
+
 def has_tensor_core_path(problem: GemmProblem, device: DeviceSpec) -> bool:
     """True where the device has tensor cores for the problem's dtype and Triton emits code for them."""
 

@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Options of the test run, and fixtures that several tests share."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def differences(was: Rankings, now: Rankings) -> Iterator[str]:
 def test_rankings_are_what_they_were(slug: str, pytestconfig: pytest.Config) -> None:
     device = gt.device(slug)
     path = GOLDEN / f"{slug}.json"
-    now = {"device": str(device), "rankings": rankings_of(device)}
+    now: dict[str, Any] = {"device": str(device), "rankings": rankings_of(device)}
     if pytestconfig.getoption("--regenerate-golden"):
         path.write_text(json.dumps(now, indent=1) + "\n")
         pytest.skip(f"{path.name} was rewritten")

@@ -85,10 +85,8 @@ def test_it_links_neither_cuda_nor_torch_nor_python(wheel: Path, tmp_path: Path)
     extension = next(name for name in zipfile.ZipFile(wheel).namelist() if "_core." in name and name.endswith(".so"))
     path = zipfile.ZipFile(wheel).extract(extension, tmp_path)
     needed = [line.split("[")[1].rstrip("]") for line in run("readelf", "-d", path).splitlines() if "(NEEDED)" in line]
-    assert needed
-    assert all(
-        name.startswith(("libstdc++", "libm.", "libgcc_s", "libc.", "ld-", "libdl", "libpthread")) for name in needed
-    )
+    system = ("libstdc++", "libm.", "libgcc_s", "libc.", "ld-", "libdl", "libpthread")
+    assert needed and all(name.startswith(system) for name in needed)
 
 
 def test_it_works_without_torch_and_triton(wheel: Path, tmp_path: Path) -> None:
@@ -101,9 +99,7 @@ def test_it_works_without_torch_and_triton(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_without_nvcc_it_builds_and_says_what_is_missing(tmp_path: Path) -> None:
-    wheel = build_wheel(
-        tmp_path, "-C", "cmake.define.GEMM_TUNER_CUDA=OFF", "-C", "build-dir=" + str(tmp_path / "build")
-    )
+    wheel = build_wheel(tmp_path, "-C", "cmake.define.GEMM_TUNER_CUDA=OFF", "-C", f"build-dir={tmp_path / 'build'}")
     build = first_steps(wheel, tmp_path / "env")["build"]
     assert isinstance(build, dict)
     assert build["has_cuda_probes"] is False

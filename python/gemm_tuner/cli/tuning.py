@@ -112,7 +112,13 @@ def tuned_document(result: TuneResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "totals": asdict(totals_of(result.outcomes)),
         "problems": [
-            {**each.winner.to_dict(), "library_us": each.library_us, "waves": each.waves, "resumed": each.resumed, "best": None if each.best is None else each.best.to_dict()}
+            {
+                **each.winner.to_dict(),
+                "library_us": each.library_us,
+                "waves": each.waves,
+                "resumed": each.resumed,
+                "best": None if each.best is None else each.best.to_dict(),
+            }
             for each in result.outcomes
         ],
         "unfinished": [{**each.problem.to_dict(), "count": each.count} for each in result.unfinished],

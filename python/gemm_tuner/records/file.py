@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from ..errors import RecordsError
 from .record import SCHEMA, Record
 

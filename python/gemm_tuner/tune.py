@@ -22,7 +22,7 @@ from ._core import (
     tensor_core_rate,
     why_illegal,
 )
-from .compile import Compiled, CompilePool, Failed, compile_candidates, why_dropped
+from .compile import Compiled, Failed, compile_problems, why_dropped
 from .devices import device as find_device
 from .problems import CountedProblem
 from .problems import merge as merge_problems
@@ -87,7 +87,7 @@ def tune(
     Every number is predicted, by the native model from the resources that the compiler reports for the `top_k` best
     candidates. Equal problems are tuned once. What the records file (made where there is none) already answers is
     taken from it; everything else is added to it problem by problem, so an interrupted run goes on where it was.
-    The problems that take the most time go first; after `budget_s` seconds no further one is begun. `on_progress` is
+    The problems that take the most time go first; after `budget_s` seconds no further one is finished. `on_progress` is
     called at the start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
     TritonMissingError, and ValueError for a top_k below 1.
     """
@@ -101,17 +101,17 @@ def tune(
     tell(Progress(len(outcomes), len(wanted)))
     versions = present_versions(spec)
     left = _slowest_first((each for each in wanted if each.problem not in outcomes), spec)
-    with CompilePool(workers=workers) if left else contextlib.nullcontext() as pool:
-        for counted in left:
-            if budget_s is not None and time.monotonic() - started_s >= budget_s:
-                break
-            candidates = _candidates(counted.problem, spec, top_k)
-            compiled = compile_candidates(counted.problem, candidates, spec, pool=pool)
-            trials, outcome = settle(counted, candidates, compiled, spec, versions)
+    candidates = {each.problem: _candidates(each.problem, spec, top_k) for each in left}
+    counts = {each.problem: each.count for each in left}
+    if budget_s is None or time.monotonic() - started_s < budget_s:
+        for problem, compiled in compile_problems(candidates, spec, workers=workers):
+            trials, outcome = settle(CountedProblem(problem, counts[problem]), compiled, spec, versions)
             if records is not None:
                 append(records, [*trials, outcome.winner])
-            outcomes[counted.problem] = outcome
+            outcomes[problem] = outcome
             tell(Progress(len(outcomes), len(wanted), outcome))
+            if budget_s is not None and time.monotonic() - started_s >= budget_s:
+                break
     return TuneResult(
         device=spec,
         versions=versions,
@@ -124,7 +124,6 @@ def tune(
 
 def settle(
     counted: CountedProblem,
-    candidates: list[GemmConfig],
     compiled: Mapping[GemmConfig, Compiled | Failed],
     device: DeviceSpec,
     versions: Versions,
@@ -148,14 +147,14 @@ def settle(
     trials = [record(None, library_us, kind="trial")]
     standing: list[tuple[Prediction, Record]] = []
     dropped: list[str] = []
-    for config in candidates:
-        judged = _judge(problem, config, compiled[config], device)
+    for config, result in compiled.items():
+        judged = _judge(problem, config, result, device)
         if isinstance(judged, Prediction):
             trials.append(record(config, judged.latency_us, kind="trial", resources=judged.resources))
             standing.append((judged, trials[-1]))
         else:
             dropped.append(judged)
-            resources = getattr(compiled[config], "resources", None)
+            resources = getattr(result, "resources", None)
             trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
     best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
     if best is not None and best.latency_us < library_us * (1 - MARGIN):

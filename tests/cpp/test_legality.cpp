@@ -47,6 +47,19 @@ TEST(Legality, BlocksOfKHoldAnInstructionsDepth) {
   expect_legal(problem_of(512, 512, 512), config_of(64, 64, 16), round_device());
 }
 
+TEST(Legality, Int8NeedsTensorCoresThatTritonCanUse) {
+  expect_refused(Refusal::dtype, "int8 needs compute capability 80 and a device of round numbers has 75",
+                 problem_of(512, 512, 512, DType::int8), config_of(64, 64, 32), device_of(75, 65536));
+}
+
+TEST(Legality, AWarpGroupsInstructionNeedsItsRegisters) {
+  // 64 rows x 256 columns over 128 threads are 128 registers, and 26 beside them; 512 threads have 65536 / 512 = 128
+  expect_refused(Refusal::registers, "a thread's part of the tile needs 154 registers, and with 16 warps it has 128",
+                 problem_of(512, 512, 512), config_of(256, 256, 64, 16, 2), device_of(90, 232448));
+  expect_legal(problem_of(512, 512, 512), config_of(256, 256, 64, 8, 2), device_of(90, 232448));
+  expect_legal(problem_of(512, 512, 512), config_of(256, 256, 64, 16, 2), device_of(80, 166912));
+}
+
 TEST(Legality, ACtaHasAtMost1024Threads) {
   expect_refused(Refusal::threads, "a CTA has at most 1024 threads, got 64 warps", problem_of(512, 512, 512),
                  config_of(64, 64, 32, 64), round_device());

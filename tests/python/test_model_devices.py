@@ -18,7 +18,7 @@ PROBLEMS = (
     ),
     gt.GemmProblem(m=512, n=512, k=512, dtype="int8", out_dtype="int32", op="int_mm", layout="nt", alignment=16),
 )
-FIRST = {"bfloat16": 80, "float8_e4m3fn": 89}  # compute capability
+FIRST = {"bfloat16": 80, "float8_e4m3fn": 89, "int8": 80}  # compute capability
 ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "int8": 1, "int32": 4}
 DEVICES = sorted(gt.catalogue())
 

@@ -94,7 +94,9 @@ def _forget_devices() -> None:
     """Inductor remembers the device that it first saw; a test may want another one."""
     from torch._inductor import utils
     from torch._inductor.runtime.hints import DeviceProperties
+    from torch.utils._triton import has_triton
 
-    for remembering in (DeviceProperties.create, utils.get_num_sms, utils.is_big_gpu, utils.get_max_num_sms):
+    of_a_device = (DeviceProperties.create, utils.get_num_sms, utils.is_big_gpu, utils.get_max_num_sms)
+    for remembering in (*of_a_device, has_triton):
         if hasattr(remembering, "cache_clear"):
             remembering.cache_clear()

@@ -222,8 +222,8 @@ def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:
 def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     code = "for i in range(40): append(sys.argv[2], [record(count=i + 1, reason=sys.argv[3] * 500)])"
-    writers = [run_python(code, str(path), name) for name in ("a", "b")]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with run_python(code, str(path), "a") as one, run_python(code, str(path), "b") as other:
+        assert [one.wait(60), other.wait(60)] == [0, 0]
     contents = read(path)
     assert contents.skipped == ()
     for name in ("a", "b"):
@@ -237,13 +237,12 @@ def test_a_killed_writer_loses_at_most_the_line_being_written(tmp_path: Path) ->
             append(sys.argv[2], [record(count=i + 1)])
             print(i + 1, flush=True)
     """
-    writer = run_python(code, str(path))
-    assert writer.stdout is not None
-    for _ in range(20):
-        told = int(writer.stdout.readline())
-    writer.kill()
-    told = max([told, *(int(line) for line in writer.stdout.read().split())])
-    writer.wait()
+    with run_python(code, str(path)) as writer:
+        assert writer.stdout is not None
+        for _ in range(20):
+            told = int(writer.stdout.readline())
+        writer.kill()
+        told = max([told, *(int(line) for line in writer.stdout.read().split())])
     append(path, [aten()])
     *kept, last = read(path).records
     assert [r.count for r in kept][:told] == list(range(1, told + 1))

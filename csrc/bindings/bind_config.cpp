@@ -17,7 +17,8 @@ constexpr auto fields =
 
 void bind_config(py::module_& module) {
   bind_value<GemmConfig>(
-      module, "GemmConfig", [](const GemmConfig& config) { validate(config); }, fields)
+      module, "GemmConfig", "How it is computed: one point of the kernel config space.",
+      [](const GemmConfig& config) { validate(config); }, fields)
       .def(py::init([](const py::kwargs& kwargs) {
         GemmConfig config;
         assign(config, fields, kwargs);

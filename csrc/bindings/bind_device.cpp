@@ -46,14 +46,16 @@ py::dict architecture_facts(int compute_capability, bool halved) {
 
 void bind_device(py::module_& module) {
   bind_value<FmaRates>(
-      module, "FmaRates", [](const FmaRates&) {}, fma_fields)
+      module, "FmaRates", "Fused multiply-adds per clock per SM, dense, by data type.", [](const FmaRates&) {},
+      fma_fields)
       .def(py::init([](const py::kwargs& kwargs) {
         FmaRates rates;
         assign(rates, fma_fields, kwargs);
         return rates;
       }));
   bind_value<DeviceSpec>(
-      module, "DeviceSpec", [](const DeviceSpec& spec) { validate(spec); }, fields)
+      module, "DeviceSpec", "What a GPU is, as far as a GEMM can tell.", [](const DeviceSpec& spec) { validate(spec); },
+      fields)
       .def(py::init([](const py::kwargs& kwargs) {
         DeviceSpec spec;
         assign(spec, fields, kwargs);
@@ -61,9 +63,11 @@ void bind_device(py::module_& module) {
         validate(spec);
         return spec;
       }))
-      .def("with_available_sms", &with_available_sms, py::arg("sms"))
+      .def("with_available_sms", &with_available_sms, py::arg("sms"),
+           "The same device with at most so many SMs available to a kernel.")
       .def("__str__", [](const DeviceSpec& self) { return to_string(self); });
-  module.def("architecture", &architecture_facts, py::arg("compute_capability"), py::arg("halved") = false);
+  module.def("architecture", &architecture_facts, py::arg("compute_capability"), py::arg("halved") = false,
+             "What NVIDIA's documents say of every device of that compute capability.");
 }
 
 }  // namespace gemm_tuner::bindings

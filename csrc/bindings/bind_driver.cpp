@@ -88,11 +88,14 @@ void bind_driver(py::module_& module) {
   const auto budget = "sm_budget"_a = py::none();
   const auto percentage = "mps_percentage"_a = py::none();
   const auto library = "library"_a = py::none();
-  module.def("device_count", &counted_devices, library);
-  module.def("query_device", &queried, ordinal, py::kw_only(), carveout, budget, percentage, library);
-  module.def("available_sms", &queried_sms, ordinal, py::kw_only(), carveout, budget, percentage, library);
-  module.def("count_reachable_sms", &reached_sms, ordinal, py::kw_only(), library);
-  module.def("build", &build_facts);
+  module.def("device_count", &counted_devices, library, "GPUs that the driver shows this process; 0 without a driver.");
+  module.def("query_device", &queried, ordinal, py::kw_only(), carveout, budget, percentage, library,
+             "The device of that number, as the driver describes it.");
+  module.def("available_sms", &queried_sms, ordinal, py::kw_only(), carveout, budget, percentage, library,
+             "SMs that a kernel launched now could use, and which limit decided.");
+  module.def("count_reachable_sms", &reached_sms, ordinal, py::kw_only(), library,
+             "Fills the GPU with a kernel and counts the distinct SMs that it ran on.");
+  module.def("build", &build_facts, "How this extension was built, and what it lacked.");
 }
 
 }  // namespace gemm_tuner::bindings

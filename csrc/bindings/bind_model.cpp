@@ -65,9 +65,9 @@ constexpr auto constant_fields =
                Field{"library_narrow", &ModelConstants::library_narrow}};
 
 template <class Struct, class Fields>
-py::class_<Struct> bind_plain(py::module_& module, const char* name, const Fields& fields) {
+py::class_<Struct> bind_plain(py::module_& module, const char* name, const char* doc, const Fields& fields) {
   return bind_value<Struct>(
-             module, name, [](const Struct&) {}, fields)
+             module, name, doc, [](const Struct&) {}, fields)
       .def(py::init([fields](const py::kwargs& kwargs) {
         Struct value;
         assign(value, fields, kwargs);
@@ -93,25 +93,35 @@ std::vector<double> latencies_us(const std::vector<GemmProblem>& problems, const
 }  // namespace
 
 void bind_model(py::module_& module) {
-  bind_plain<KernelResources>(module, "KernelResources", resource_fields);
-  bind_plain<Prediction>(module, "Prediction", prediction_fields);
-  bind_plain<ModelConstants>(module, "ModelConstants", constant_fields);
+  bind_plain<KernelResources>(module, "KernelResources",
+                              "What a compiled kernel needs; from the compiler, or estimated before it has run.",
+                              resource_fields);
+  bind_plain<Prediction>(module, "Prediction",
+                         "A predicted latency, and what it is made of. Nothing here was measured.", prediction_fields);
+  bind_plain<ModelConstants>(module, "ModelConstants", "The numbers of the performance model that no device reports.",
+                             constant_fields);
+  const auto constants = py::arg_v("constants", ModelConstants{}, "ModelConstants()");
   module.def("predict", &predict, py::arg("problem"), py::arg("config"), py::arg("device"),
-             py::arg("resources") = std::nullopt, py::arg("constants") = ModelConstants{});
+             py::arg("resources") = std::nullopt, constants, "How long the config would take on that device, and why.");
   module.def("estimate_resources", &estimate_resources, py::arg("problem"), py::arg("config"),
-             py::arg("compute_capability"));
+             py::arg("compute_capability"), "Resources as far as they can be told without compiling.");
   module.def("predicted_smem_bytes", &predicted_smem_bytes, py::arg("problem"), py::arg("config"),
-             py::arg("compute_capability"));
-  module.def("tensor_core_rate", &tensor_core_rate, py::arg("problem"), py::arg("device"));
-  module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"));
-  module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"));
-  module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>());
+             py::arg("compute_capability"), "Shared memory of one CTA as Triton would lay it out.");
+  module.def("tensor_core_rate", &tensor_core_rate, py::arg("problem"), py::arg("device"),
+             "Multiply-adds per clock of one SM's tensor cores for this problem.");
+  module.def("has_tensor_core_path", &has_tensor_core_path, py::arg("problem"), py::arg("device"),
+             "Has the device tensor cores for the problem's dtype, and does Triton emit code for them?");
+  module.def("why_illegal", &why_illegal, py::arg("problem"), py::arg("config"), py::arg("device"),
+             "What keeps the config from running there, as a sentence; None where it is legal.");
+  module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>(),
+             "Legal candidates that the problem's size and the available SMs leave standing, in a fixed order.");
   module.def("rank", &rank, py::arg("problem"), py::arg("device"), py::arg("top_k") = 8,
-             py::arg("configs") = std::nullopt, py::call_guard<py::gil_scoped_release>());
-  module.def("predict_library", &predict_library, py::arg("problem"), py::arg("device"),
-             py::arg("constants") = ModelConstants{});
-  module.def("latencies_us", &latencies_us, py::arg("problems"), py::arg("configs"), py::arg("device"),
-             py::arg("constants") = ModelConstants{});
+             py::arg("configs") = std::nullopt, py::call_guard<py::gil_scoped_release>(),
+             "The top_k best predictions, best first.");
+  module.def("predict_library", &predict_library, py::arg("problem"), py::arg("device"), constants,
+             "A rough prediction of ATen's latency in microseconds.");
+  module.def("latencies_us", &latencies_us, py::arg("problems"), py::arg("configs"), py::arg("device"), constants,
+             "One predicted latency per (problem, config) pair; infinite where the config does not fit.");
 }
 
 }  // namespace gemm_tuner::bindings

@@ -57,7 +57,8 @@ GemmProblem make_problem(const py::kwargs& kwargs) {
 
 void bind_problem(py::module_& module) {
   bind_value<GemmProblem>(
-      module, "GemmProblem", [](const GemmProblem& problem) { validate(problem); }, fields)
+      module, "GemmProblem", "What is to be computed: C[batch, m, n] = epilogue(A[batch, m, k] @ B[batch, k, n]).",
+      [](const GemmProblem& problem) { validate(problem); }, fields)
       .def(py::init(&make_problem))
       .def("__str__", [](const GemmProblem& self) { return to_string(self); })
       .def_property_readonly("dtype", [](const GemmProblem& self) { return to_python(self.a_dtype); });

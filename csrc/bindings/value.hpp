@@ -96,8 +96,9 @@ py::dict to_dict(const Struct& value, const std::tuple<Fields...>& fields) {
 
 /// Everything but the constructor, which each noun writes for its own defaults and checks.
 template <class Struct, class Check, class... Fields>
-py::class_<Struct> bind_value(py::module_& module, const char* name, Check check, std::tuple<Fields...> fields) {
-  py::class_<Struct> cls(module, name);
+py::class_<Struct> bind_value(py::module_& module, const char* name, const char* doc, Check check,
+                              std::tuple<Fields...> fields) {
+  py::class_<Struct> cls(module, name, doc);
   std::apply(
       [&](const auto&... field) {
         (cls.def_property_readonly(field.name,
@@ -110,9 +111,13 @@ py::class_<Struct> bind_value(py::module_& module, const char* name, Check check
     check(value);
     return value;
   };
-  cls.def("to_dict", [=](const Struct& self) { return to_dict(self, fields); });
-  cls.def_static("from_dict", [=](const py::dict& dict) { return made(Struct{}, py::kwargs(dict)); });
-  cls.def("replace", [=](const Struct& self, const py::kwargs& kwargs) { return made(self, kwargs); });
+  cls.def("to_dict", [=](const Struct& self) { return to_dict(self, fields); }, "Every field by name.");
+  cls.def_static(
+      "from_dict", [=](const py::dict& dict) { return made(Struct{}, py::kwargs(dict)); },
+      "The value that to_dict gave.");
+  cls.def(
+      "replace", [=](const Struct& self, const py::kwargs& kwargs) { return made(self, kwargs); },
+      "The same with other values in those fields; no field follows another.");
   cls.def("__eq__", [](const Struct& self, const py::object& other) {
     return py::isinstance<Struct>(other) && self == other.cast<const Struct&>();
   });

@@ -6,10 +6,11 @@ What was compiled once is kept on disk, by kernel source, specialisation, archit
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from .sources import KernelSource, kernel_id, kernel_sources, source_hash
 from .versions import TRITON, installed_version
 from .worker_pool import Lost, WorkerPool
 
-__all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "kernel_id", "why_dropped"]
+__all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "compile_problems", "kernel_id", "why_dropped"]
 
 _JOB = "gemm_tuner.compile_job:job"
 
@@ -81,65 +82,82 @@ def compile_candidates(
     workers: int | None = None,
     timeout_s: float = 60.0,
     cache_dir: Path | None = None,
-    on_done: Callable[[GemmConfig, Compiled | Failed], None] | None = None,
     pool: CompilePool | None = None,
 ) -> dict[GemmConfig, Compiled | Failed]:
-    """Compiles each config of the problem for the device's architecture; no GPU is needed.
+    """Compiles each config of one problem; see `compile_problems`."""
+    wanted = {problem: list(configs)}
+    ((_, results),) = compile_problems(
+        wanted, device, workers=workers, timeout_s=timeout_s, cache_dir=cache_dir, pool=pool
+    )
+    return results
 
-    workers: processes, one per core by default. timeout_s: for one kernel. on_done: called in this thread as each
-    config is finished. pool: workers to use instead of new ones. A compiler that crashes or hangs costs its own
-    config; Ctrl-C kills the workers. Raises TritonMissingError where something must be compiled without Triton.
+
+def compile_problems(
+    wanted: Mapping[GemmProblem, Sequence[GemmConfig]],
+    device: DeviceSpec,
+    *,
+    workers: int | None = None,
+    timeout_s: float = 60.0,
+    cache_dir: Path | None = None,
+    pool: CompilePool | None = None,
+) -> Iterator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]]]:
+    """Compiles the configs of each problem for the device's architecture; no GPU is needed.
+
+    Yields each problem once all its configs are done, in about the order given: the kernels of all problems stand in
+    one queue, so that every worker stays busy. workers: processes, one per core by default. timeout_s: for one kernel.
+    pool: workers to use instead of new ones. A compiler that crashes or hangs costs its own config; Ctrl-C, or an
+    iteration that is given up, kills the workers. Raises TritonMissingError where something must be compiled without
+    Triton.
     """
-    kernels = {config: _sources_or_reason(problem, config) for config in configs}
+    kernels = {
+        problem: {config: _sources_or_reason(problem, config) for config in configs}
+        for problem, configs in wanted.items()
+    }
     cache = BinaryCache(cache_dir or settings().cache_dir / "compiled")
     results: dict[str, Binary | Failed] = {}
     todo: dict[str, KernelSource] = {}
-    for sources in kernels.values():
-        for source in sources if isinstance(sources, tuple) else ():
-            key = binary_key(source, device.compute_capability, source_hash(source.module), triton_version())
-            cached = cache.read(key)
-            if cached is not None:
-                results[key] = cached
-            elif key not in results:
-                todo[key] = source
-    finished: dict[GemmConfig, Compiled | Failed] = {}
+    missing: dict[GemmProblem, set[str]] = {}
+    for problem, by_config in kernels.items():
+        missing[problem] = set()
+        for source in (each for sources in by_config.values() if isinstance(sources, tuple) for each in sources):
+            key = _key(source, device)
+            if key not in todo and key not in results:
+                cached = cache.read(key)
+                if cached is not None:
+                    results[key] = cached
+                else:
+                    todo[key] = source
+            if key in todo:
+                missing[problem].add(key)
 
-    def finish_ready() -> None:
-        for config, sources in kernels.items():
-            if config in finished:
-                continue
-            outcome = _outcome(config, sources, device.compute_capability, results)
-            if outcome is not None:
-                finished[config] = outcome
-                if on_done is not None:
-                    on_done(config, outcome)
+    def ready() -> Iterator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]]]:
+        for problem in [problem for problem, keys in missing.items() if not keys]:
+            del missing[problem]
+            yield problem, {c: _outcome(c, sources, device, results) for c, sources in kernels[problem].items()}
 
-    finish_ready()
-    if todo:
-        if pool is None:
-            with CompilePool(workers=min(workers or cores(), len(todo)), timeout_s=timeout_s) as own:
-                _compile_missing(todo, device.compute_capability, own, cache, results, finish_ready)
-        else:
-            _compile_missing(todo, device.compute_capability, pool, cache, results, finish_ready)
-    return {config: finished[config] for config in kernels}
+    yield from ready()
+    if not todo:
+        return
+    own = (
+        contextlib.nullcontext(pool)
+        if pool
+        else CompilePool(workers=min(workers or cores(), len(todo)), timeout_s=timeout_s)
+    )
+    with own as running:
+        keys = list(todo)
+        jobs = [{"source": todo[key].to_dict(), "compute_capability": device.compute_capability} for key in keys]
+        for index, answer in running.workers.run(jobs):
+            key = keys[index]
+            result = results[key] = _binary_or_failure(answer)
+            if isinstance(result, Binary):
+                cache.write(key, result)
+            for unfinished in missing.values():
+                unfinished.discard(key)
+            yield from ready()
 
 
-def _compile_missing(
-    todo: Mapping[str, KernelSource],
-    compute_capability: int,
-    pool: CompilePool,
-    cache: BinaryCache,
-    results: dict[str, Binary | Failed],
-    after_each: Callable[[], None],
-) -> None:
-    keys = list(todo)
-    jobs = [{"source": todo[key].to_dict(), "compute_capability": compute_capability} for key in keys]
-    for index, answer in pool.workers.run(jobs):
-        result = _binary_or_failure(answer)
-        results[keys[index]] = result
-        if isinstance(result, Binary):
-            cache.write(keys[index], result)
-        after_each()
+def _key(source: KernelSource, device: DeviceSpec) -> str:
+    return binary_key(source, device.compute_capability, source_hash(source.module), triton_version())
 
 
 def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
@@ -160,17 +178,15 @@ def _sources_or_reason(problem: GemmProblem, config: GemmConfig) -> tuple[Kernel
 def _outcome(
     config: GemmConfig,
     sources: tuple[KernelSource, ...] | Failed,
-    compute_capability: int,
+    device: DeviceSpec,
     results: Mapping[str, Binary | Failed],
-) -> Compiled | Failed | None:
-    """The config's result, or None while a kernel of it is still being compiled."""
+) -> Compiled | Failed:
     if isinstance(sources, Failed):
         return sources
     binaries: list[Binary] = []
     for source in sources:
-        key = binary_key(source, compute_capability, source_hash(source.module), triton_version())
-        result = results.get(key)
-        if not isinstance(result, Binary):
+        result = results[_key(source, device)]
+        if isinstance(result, Failed):
             return result
         binaries.append(result)
     return Compiled(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ._core import (
     DeviceSpec,
@@ -21,7 +22,7 @@ from ._core import (
     tensor_core_rate,
     why_illegal,
 )
-from .compile import Compiled, CompilePool, Failed, compile_candidates, why_dropped
+from .compile import Compiled, Failed, compile_problems, why_dropped
 from .devices import device as find_device
 from .problems import CountedProblem
 from .problems import merge as merge_problems
@@ -86,7 +87,7 @@ def tune(
     Every number is predicted, by the native model from the resources that the compiler reports for the `top_k` best
     candidates. Equal problems are tuned once. What the records file (made where there is none) already answers is
     taken from it; everything else is added to it problem by problem, so an interrupted run goes on where it was.
-    The problems that take the most time go first; after `budget_s` seconds no further one is begun. `on_progress` is
+    The problems that take the most time go first; after `budget_s` seconds no further one is finished. `on_progress` is
     called at the start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
     TritonMissingError, and ValueError for a top_k below 1.
     """
@@ -100,17 +101,17 @@ def tune(
     tell(Progress(len(outcomes), len(wanted)))
     versions = present_versions(spec)
     left = _slowest_first((each for each in wanted if each.problem not in outcomes), spec)
-    with CompilePool(workers=workers) if left else contextlib.nullcontext() as pool:
-        for counted in left:
-            if budget_s is not None and time.monotonic() - started_s >= budget_s:
-                break
-            candidates = _candidates(counted.problem, spec, top_k)
-            compiled = compile_candidates(counted.problem, candidates, spec, pool=pool)
-            trials, outcome = settle(counted, candidates, compiled, spec, versions)
+    candidates = {each.problem: _candidates(each.problem, spec, top_k) for each in left}
+    counts = {each.problem: each.count for each in left}
+    if budget_s is None or time.monotonic() - started_s < budget_s:
+        for problem, compiled in compile_problems(candidates, spec, workers=workers):
+            trials, outcome = settle(CountedProblem(problem, counts[problem]), compiled, spec, versions)
             if records is not None:
                 append(records, [*trials, outcome.winner])
-            outcomes[counted.problem] = outcome
+            outcomes[problem] = outcome
             tell(Progress(len(outcomes), len(wanted), outcome))
+            if budget_s is not None and time.monotonic() - started_s >= budget_s:
+                break
     return TuneResult(
         device=spec,
         versions=versions,
@@ -123,7 +124,6 @@ def tune(
 
 def settle(
     counted: CountedProblem,
-    candidates: list[GemmConfig],
     compiled: Mapping[GemmConfig, Compiled | Failed],
     device: DeviceSpec,
     versions: Versions,
@@ -131,7 +131,7 @@ def settle(
     """The trials and the winner of one problem, from what the compiler said of its candidates. Pure."""
     problem, library_us = counted.problem, predict_library(counted.problem, device)
 
-    def record(choice: GemmConfig | None, latency_us: float | None, **more: object) -> Record:
+    def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
         return Record(
             device=Fingerprint.of(device),
             problem=problem,
@@ -141,20 +141,20 @@ def settle(
             basis="predicted",
             versions=versions,
             count=counted.count,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     trials = [record(None, library_us, kind="trial")]
     standing: list[tuple[Prediction, Record]] = []
     dropped: list[str] = []
-    for config in candidates:
-        judged = _judge(problem, config, compiled[config], device)
+    for config, result in compiled.items():
+        judged = _judge(problem, config, result, device)
         if isinstance(judged, Prediction):
             trials.append(record(config, judged.latency_us, kind="trial", resources=judged.resources))
             standing.append((judged, trials[-1]))
         else:
             dropped.append(judged)
-            resources = getattr(compiled[config], "resources", None)
+            resources = getattr(result, "resources", None)
             trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
     best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
     if best is not None and best.latency_us < library_us * (1 - MARGIN):

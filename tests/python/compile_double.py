@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ from gemm_tuner import DeviceSpec, GemmConfig, GemmProblem
 from gemm_tuner._core import estimate_resources
 from gemm_tuner.compile import Failed
 
+TUNE = importlib.import_module("gemm_tuner.tune")  # the module: as an attribute of the package, the function hides it
+
 
 class CompileDouble:
-    """Takes the place of `compile_candidates`. `asked` is what it was asked; `spoil` may replace an answer."""
+    """Takes the place of `compile_problems`. `asked` is what it was asked; `spoil` may replace an answer."""
 
     def __init__(
         self, *, seconds: float = 0.0, spoil: Callable[[int, Any], Any] = lambda place, answer: answer
@@ -23,12 +26,13 @@ class CompileDouble:
         self._spoil = spoil
 
     def __call__(
-        self, problem: GemmProblem, configs: Iterable[GemmConfig], device: DeviceSpec, **options: object
-    ) -> dict[GemmConfig, Any]:
-        configs = list(configs)
-        self.asked.append((problem, configs))
-        time.sleep(self._seconds)
-        return {config: self._spoil(place, compiled(problem, config, device)) for place, config in enumerate(configs)}
+        self, wanted: Mapping[GemmProblem, Sequence[GemmConfig]], device: DeviceSpec, **options: object
+    ) -> Iterator[tuple[GemmProblem, dict[GemmConfig, Any]]]:
+        for problem, configs in wanted.items():
+            self.asked.append((problem, list(configs)))
+            time.sleep(self._seconds)
+            answers = enumerate(compiled(problem, config, device) for config in configs)
+            yield problem, {answer.config: self._spoil(place, answer) for place, answer in answers}
 
 
 def compiled(problem: GemmProblem, config: GemmConfig, device: DeviceSpec, **changes: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gemm_tuner import DeviceSpec, FmaRates, GemmConfig, GemmProblem
 from gemm_tuner.records import Fingerprint, Record, Versions, aten_kernel
 
@@ -26,8 +28,8 @@ CONFIG = GemmConfig(block_m=128, block_n=64, block_k=32, num_warps=4, num_stages
 TOO_BIG = GemmConfig(block_m=256, block_n=256, block_k=64, num_warps=8, num_stages=4)
 
 
-def record(**changes: object) -> Record:
-    values: dict[str, object] = {
+def record(**changes: Any) -> Record:
+    values: dict[str, Any] = {
         "device": Fingerprint.of(DEVICE),
         "problem": PROBLEM,
         "choice": CONFIG,
@@ -38,7 +40,7 @@ def record(**changes: object) -> Record:
         "versions": Versions("0.1.0", triton="3.7.1"),
         "time": "2026-01-02T03:04:05+00:00",
     }
-    return Record(**{**values, **changes})  # type: ignore[arg-type]
+    return Record(**{**values, **changes})
 
 
 def aten(**changes: object) -> Record:

@@ -17,6 +17,7 @@ from gemm_tuner.compile import (
     CompilePool,
     Failed,
     compile_candidates,
+    compile_problems,
     why_dropped,
 )
 from gemm_tuner.errors import TritonMissingError
@@ -49,12 +50,9 @@ def only(results: dict[gt.GemmConfig, Compiled | Failed]) -> Compiled:
 
 
 def test_resources_are_the_compilers_own(pool: CompilePool, cache_dir: Path) -> None:
-    device, told = gt.device("rtx-3060"), []
-    results = compile_candidates(
-        PROBLEM, [SMALL, SPILLS, SPLIT], device, pool=pool, cache_dir=cache_dir, on_done=lambda c, _: told.append(c)
-    )
+    device = gt.device("rtx-3060")
+    results = compile_candidates(PROBLEM, [SMALL, SPILLS, SPLIT], device, pool=pool, cache_dir=cache_dir)
     assert list(results) == [SMALL, SPILLS, SPLIT]
-    assert set(told) == set(results)
     small, spills, split = (result for result in results.values() if isinstance(result, Compiled))
     assert small.resources.smem_bytes == 16384
     assert small.resources.tensor_core_instructions > 0
@@ -233,3 +231,14 @@ def test_a_binary_survives_json() -> None:
 def test_the_cache_folder_is_where_the_environment_says(tmp_path: Path) -> None:
     assert settings({"GEMM_TUNER_CACHE_DIR": str(tmp_path)}).cache_dir == tmp_path
     assert settings({}).cache_dir.name == "gemm_tuner"
+
+
+def test_problems_come_as_they_are_done_and_share_what_is_the_same(pool: CompilePool, tmp_path: Path) -> None:
+    """Four problems in one queue: two need the same kernel, which is compiled once; one brings no config at all."""
+    wider, other = PROBLEM.replace(n=4096), PROBLEM.replace(layout="nt")
+    half = PROBLEM.replace(a_dtype="bfloat16", b_dtype="bfloat16", out_dtype="bfloat16")
+    wanted = {PROBLEM: [SMALL], wider: [SMALL], other: [], half: [SMALL]}
+    done = dict(compile_problems(wanted, gt.device("rtx-3060"), pool=pool, cache_dir=tmp_path))
+    assert set(done) == set(wanted) and done[other] == {}
+    assert done[PROBLEM] == done[wider]
+    assert len(list(tmp_path.rglob("*.json"))) == 2

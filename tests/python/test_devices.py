@@ -139,7 +139,7 @@ def test_sm_budget_caps_the_available_sms() -> None:
 
 def test_the_catalogue_cannot_be_written() -> None:
     with pytest.raises(TypeError):
-        gt.catalogue()["rtx-3060"] = gt.device("l4")  # type: ignore[index]
+        gt.catalogue()["rtx-3060"] = gt.device("l4")  # type: ignore[index]  # the point of the test
 
 
 class Asked:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compile_double import CompileDouble, compiled, failed
+from compile_double import TUNE, CompileDouble, compiled, failed
 from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank
 from gemm_tuner.devices import device
 from gemm_tuner.errors import GemmTunerError, RecordsError
@@ -32,12 +32,12 @@ def rtx_3060() -> DeviceSpec:
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> CompileDouble:
     double = CompileDouble()
-    monkeypatch.setattr("gemm_tuner.tune.compile_candidates", double)
+    monkeypatch.setattr(TUNE, "compile_problems", double)
     return double
 
 
 def fast_library(monkeypatch: pytest.MonkeyPatch, latency_us: float) -> None:
-    monkeypatch.setattr("gemm_tuner.tune.predict_library", lambda problem, device: latency_us)
+    monkeypatch.setattr(TUNE, "predict_library", lambda problem, device: latency_us)
 
 
 def settled(counted: CountedProblem, spec: DeviceSpec, *spoilt: Any) -> tuple[list[Record], Any]:
@@ -45,7 +45,7 @@ def settled(counted: CountedProblem, spec: DeviceSpec, *spoilt: Any) -> tuple[li
     candidates = [each.config for each in rank(counted.problem, spec, top_k=8)]
     answers = {config: compiled(counted.problem, config, spec) for config in candidates}
     answers.update(zip(candidates, spoilt, strict=False))
-    return settle(counted, candidates, answers, spec, VERSIONS)
+    return settle(counted, answers, spec, VERSIONS)
 
 
 def test_a_config_replaces_the_library_only_beyond_the_margin(
@@ -114,7 +114,7 @@ def test_without_tensor_cores_from_triton_one_compile_is_evidence_enough(monkeyp
         return answer
 
     double = CompileDouble(spoil=without)
-    monkeypatch.setattr("gemm_tuner.tune.compile_candidates", double)
+    monkeypatch.setattr(TUNE, "compile_problems", double)
     half = GemmProblem(m=512, n=2048, k=2048)
     (outcome,) = tune([half], "t4").outcomes
     assert [len(configs) for _, configs in double.asked] == [1]
@@ -172,7 +172,7 @@ def test_a_record_of_another_kernel_source_is_no_answer(
 
 def test_a_spent_budget_stops_and_names_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     double = CompileDouble(seconds=0.2)
-    monkeypatch.setattr("gemm_tuner.tune.compile_candidates", double)
+    monkeypatch.setattr(TUNE, "compile_problems", double)
     result = tune([DECODE, PREFILL], "rtx-3060", budget_s=0.1, records=tmp_path / "r.jsonl")
     assert [each.winner.problem for each in result.outcomes] == [PREFILL.problem]
     assert result.unfinished == (DECODE,)
@@ -198,9 +198,8 @@ def test_bad_input_is_refused_before_any_work(double: CompileDouble, tmp_path: P
 SLOW_RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import gemm_tuner.tune
-from compile_double import CompileDouble
-gemm_tuner.tune.compile_candidates = CompileDouble(seconds=float(sys.argv[2]))
+from compile_double import TUNE, CompileDouble
+TUNE.compile_problems = CompileDouble(seconds=float(sys.argv[2]))
 from gemm_tuner.cli import main
 sys.exit(main(sys.argv[3:]))
 """

@@ -71,7 +71,10 @@ def read(path: str | Path) -> Contents:
     for number, raw in enumerate(content.split(b"\n"), start=1):
         if raw.strip():
             parsed = _parse(number, raw)
-            (lines if isinstance(parsed, Line) else skipped).append(parsed)  # type: ignore[arg-type]
+            if isinstance(parsed, Line):
+                lines.append(parsed)
+            else:
+                skipped.append(parsed)
     if skipped and not lines and not _begins_like_a_record(content):
         raise RecordsError(f"{path} is not a records file: line {skipped[0].number} is {skipped[0].reason}")
     for skip in skipped:

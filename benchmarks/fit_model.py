@@ -37,6 +37,7 @@ BOUNDS = {
     "overlap": (0, 1),
     "short_row_bytes": (8, 128),
     "narrow_load_clk": (0.1, 4),
+    "exposed": (0, 1),
     "contention": (0, 0.4),
 }
 LOG_ERROR_WEIGHT = 0.15

@@ -58,6 +58,7 @@ constexpr auto constant_fields =
                Field{"overlap", &ModelConstants::overlap},
                Field{"short_row_bytes", &ModelConstants::short_row_bytes},
                Field{"narrow_load_clk", &ModelConstants::narrow_load_clk},
+               Field{"exposed", &ModelConstants::exposed},
                Field{"contention", &ModelConstants::contention},
                Field{"library_contention", &ModelConstants::library_contention},
                Field{"library_overhead", &ModelConstants::library_overhead},

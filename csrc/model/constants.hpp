@@ -22,9 +22,10 @@ struct ModelConstants {
   double overlap = 0.8;                    // of cta_clk and store that resident neighbours hide
   double short_row_bytes = 50;             // tile rows near or below this waste part of each 32-byte-sector request
   double narrow_load_clk = 0.6;            // per extra load instruction of a warp where alignment forbids 16-byte ones
+  double exposed = 0.05;                   // of an iteration's load latency that nothing hides: latencies vary
   double contention = 0.18;                // share of the smaller bounds that is not hidden behind the largest
   double library_contention = 0.5;  // cuBLAS's `contention` beside Triton's: its machine code is scheduled by hand
-  double library_overhead = 0.55;   // its iteration_clk and load_issue_clk beside Triton's
+  double library_overhead = 0.55;   // its iteration_clk, load_issue_clk and exposed beside Triton's
   double library_edge = 2.0;        // its cta_clk beside Triton's: general epilogues, larger tiles
   double library_narrow = 1.5;      // where operands are not aligned to 16 bytes
 

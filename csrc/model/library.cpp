@@ -31,6 +31,7 @@ ModelConstants library_constants(ModelConstants constants) {
   constants.contention *= constants.library_contention;
   constants.iteration_clk *= constants.library_overhead;
   constants.load_issue_clk *= constants.library_overhead;
+  constants.exposed *= constants.library_overhead;
   constants.cta_clk *= constants.library_edge;
   return constants;
 }

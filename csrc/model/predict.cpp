@@ -106,7 +106,7 @@ double round_clk(const Iteration& it, double resident, const ModelConstants& k) 
   const double busy = overlapped(k.contention, resident * it.tensor_clk / std::min(1.0, resident * it.fill),
                                  resident * it.smem_clk, resident * it.l2_clk);
   const double alone = std::max(it.latency_clk, it.overhead_clk + it.tensor_clk / std::min(1.0, it.fill));
-  return std::max(busy, alone);
+  return std::max(busy, alone) + k.exposed * it.latency_clk;
 }
 
 /// Bytes that DRAM moves: each operand once, plus what L2 cannot keep between the waves that read it again.

@@ -376,6 +376,7 @@ class _ConstantFields(TypedDict, total=False):
     overlap: float
     short_row_bytes: float
     narrow_load_clk: float
+    exposed: float
     contention: float
     library_contention: float
     library_overhead: float
@@ -421,6 +422,8 @@ class ModelConstants(_Value):
     def short_row_bytes(self) -> float: ...
     @property
     def narrow_load_clk(self) -> float: ...
+    @property
+    def exposed(self) -> float: ...
     @property
     def contention(self) -> float: ...
     @property

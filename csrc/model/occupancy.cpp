@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/product.hpp"
 #include "model/shared_memory.hpp"
 
 namespace gemm_tuner {
@@ -18,8 +19,6 @@ constexpr int mma_n = 8;                      // columns of it
 constexpr int base_registers = 32;            // addresses, counters and masks; seen in Triton's cubins
 constexpr int widest_load_bytes = 16;
 constexpr int narrowest_async_copy_bytes = 4;  // PTX ISA, "cp.async"
-constexpr int warpgroup_warps = 4;
-constexpr int warpgroup_m = 64;
 
 int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
@@ -44,48 +43,18 @@ double tensor_rate(DType dtype, Precision precision, const FmaRates& rates) {
 
 }  // namespace
 
-bool uses_warpgroup_mma(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
-  const bool tensor = problem.a_dtype != DType::float32 || problem.precision == Precision::tf32;
-  return compute_capability == 90 && tensor && config.num_warps % warpgroup_warps == 0 && config.block_m >= warpgroup_m;
-}
-
-WarpGrid warp_grid(const GemmConfig& config, bool warpgroup_mma) {
-  WarpGrid grid;
-  if (warpgroup_mma) {
-    grid.warps_m = warpgroup_warps;
-    for (int warps = warpgroup_warps; warps < config.num_warps; warps *= 2) {
-      if (config.block_m > grid.warps_m * mma_m) {
-        grid.warps_m *= 2;
-      } else {
-        grid.warps_n *= 2;
-      }
-    }
-    return grid;
-  }
-  // warps are dealt to the side where each still has more to do; a side that has run out of instruction tiles gets none
-  while (grid.warps_m * grid.warps_n < config.num_warps) {
-    const int tiles_m = config.block_m / mma_m / grid.warps_m;
-    const int tiles_n = config.block_n / (2 * mma_n) / grid.warps_n;
-    if (tiles_m >= tiles_n && grid.warps_m < config.block_m / mma_m) {
-      grid.warps_m *= 2;
-    } else {
-      grid.warps_n *= 2;
-    }
-  }
-  return grid;
-}
-
 KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
   const int threads = config.num_warps * threads_per_warp;
   const int element_bytes = bytes_of(problem.a_dtype);
-  const bool warpgroup = uses_warpgroup_mma(problem, config, compute_capability);
-  const WarpGrid grid = warp_grid(config, warpgroup);
+  const Product product = product_of(problem, config, compute_capability);
+  const bool from_registers = product == Product::mma || product == Product::fma;
+  const WarpGrid grid = warp_grid(config, product);
   const int accumulators = std::max(1, config.block_m * config.block_n / threads);
-  // operands of one k-block in registers, as mma.sync wants them; wgmma reads shared memory itself
+  // operands of one k-block in registers, as mma.sync wants them; the instructions of 9.0 and 10.0 read shared memory
   const int warp_m = std::max(mma_m, config.block_m / grid.warps_m);
   const int warp_n = std::max(mma_n, config.block_n / grid.warps_n);
   const int operands =
-      warpgroup ? 0 : (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4);
+      from_registers ? (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4) : 0;
   // each load of a thread keeps a 64-bit address; too narrow for cp.async, its elements wait in registers as well
   const int tile_bytes = (config.block_m + config.block_n) * config.block_k * element_bytes;
   const int load_bytes = std::min(widest_load_bytes, problem.alignment * element_bytes);

@@ -17,19 +17,6 @@ struct KernelResources {
   bool operator==(const KernelResources&) const = default;
 };
 
-/// How the warps of a CTA share its output tile: a grid of warps_m x warps_n (Triton's own choice, by architecture).
-struct WarpGrid {
-  int warps_m = 1;
-  int warps_n = 1;
-
-  bool operator==(const WarpGrid&) const = default;
-};
-
-WarpGrid warp_grid(const GemmConfig& config, bool warpgroup_mma);
-
-/// True where Triton issues Hopper's warp-group instruction (wgmma) for this config.
-bool uses_warpgroup_mma(const GemmProblem& problem, const GemmConfig& config, int compute_capability);
-
 /// Resources as far as they can be told without compiling; tensor_core_instructions is 0 or 1 (none or some).
 KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig& config, int compute_capability);
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "model/product.hpp"
+
 namespace gemm_tuner {
 namespace {
 
@@ -64,8 +66,9 @@ double requested_bytes(double rows, double row_bytes, const ModelConstants& k) {
 Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const KernelResources& r,
                        const ModelConstants& k) {
   const double element_bytes = bytes_of(p.a_dtype);
-  const bool warpgroup = uses_warpgroup_mma(p, c, d.compute_capability);
-  const WarpGrid warps = warp_grid(c, warpgroup);
+  const Product product = product_of(p, c, d.compute_capability);
+  const bool warpgroup = product == Product::wgmma;
+  const WarpGrid warps = warp_grid(c, product);
   const double a_bytes = c.block_m * c.block_k * element_bytes;
   const double b_bytes = c.block_n * c.block_k * element_bytes;
 

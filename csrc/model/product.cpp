@@ -19,6 +19,11 @@ Product product_of(const GemmProblem& problem, const GemmConfig& config, int com
   return tensor_memory && problem.a_dtype != DType::int8 ? Product::tcgen05 : Product::mma;
 }
 
+WarpGrid warp_grid(const GemmConfig& config, Product product) {
+  if (product == Product::wgmma) return wgmma_warp_grid(config.block_m, config.num_warps);
+  return mma_warp_grid(config.block_m, config.block_n, config.num_warps);
+}
+
 int required_registers(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
   if (product_of(problem, config, compute_capability) != Product::wgmma) return 0;
   // one instruction's accumulators: 64 rows over 128 threads

@@ -11,6 +11,8 @@ namespace gemm_tuner {
 
 namespace {
 
+constexpr int max_depths_of_a_tile = 2;
+
 struct Entry {
   double latency_us;
   std::size_t index;  // breaks ties by the order of the candidates
@@ -30,9 +32,22 @@ std::vector<Entry> latencies(const GemmProblem& problem, const DeviceSpec& devic
   return entries;
 }
 
-bool same_but_group(GemmConfig a, const GemmConfig& b) {
+/// Candidates of one tile that differ in nothing but the order of tiles and the depth of the pipeline.
+bool same_tile(GemmConfig a, const GemmConfig& b) {
   a.group_m = b.group_m;
+  a.num_stages = b.num_stages;
   return a == b;
+}
+
+/// Does `config` bring something that those already chosen lack? Of one tile two depths are enough, in one order each:
+/// they differ little, and the places are worth more to other tiles.
+bool adds_variety(const GemmConfig& config, const std::vector<Prediction>& chosen) {
+  int depths = 0;
+  for (const Prediction& each : chosen) {
+    if (!same_tile(each.config, config)) continue;
+    if (each.config.num_stages == config.num_stages || ++depths == max_depths_of_a_tile) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -48,16 +63,13 @@ std::vector<Prediction> rank(const GemmProblem& problem, const DeviceSpec& devic
     });
   }
   std::vector<Entry> entries = latencies(problem, device, candidates);
-  // of our own space one group_m per tile is enough: they differ little, and the places are worth more to other tiles
   const std::size_t wanted = static_cast<std::size_t>(top_k);
-  const std::size_t sorted = std::min(entries.size(), configs ? wanted : wanted * max_group_variants);
+  const std::size_t sorted = std::min(entries.size(), configs ? wanted : wanted * max_variants_of_a_tile);
   std::partial_sort(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(sorted), entries.end());
   std::vector<Prediction> best;
   for (std::size_t i = 0; i < sorted && best.size() < wanted; ++i) {
     const GemmConfig& config = candidates[entries[i].index];
-    const auto repeated = [&](const Prediction& chosen) { return same_but_group(chosen.config, config); };
-    if (!configs && std::any_of(best.begin(), best.end(), repeated)) continue;
-    best.push_back(predict(problem, config, device));
+    if (configs || adds_variety(config, best)) best.push_back(predict(problem, config, device));
   }
   return best;
 }

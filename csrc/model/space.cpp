@@ -12,16 +12,18 @@ namespace {
 constexpr std::array block_sizes{16, 32, 64, 128, 256};
 constexpr std::array block_ks{16, 32, 64, 128, 256};
 constexpr std::array warp_counts{1, 2, 4, 8, 16};
-constexpr std::array stage_counts{4, 3, 5,
-                                  2, 6, 1};  // equal predictions go to the first: what hides most for its memory
-constexpr int usual_group_m = 8;             // Inductor's fixed value, good for most grids
+// equal predictions go to the first: what hides most latency for its memory
+constexpr std::array<int, max_stage_variants> stage_counts{4, 3, 5, 2, 6, 1};
+constexpr int usual_group_m = 8;  // Inductor's fixed value, good for most grids
 constexpr std::array<int, max_group_variants> group_sizes{usual_group_m, 4, 16};
-constexpr std::array split_counts{2, 4, 8, 16, 32};
+constexpr std::array split_counts{2, 3, 4, 5, 6, 8, 12, 16, 24, 32};
 constexpr int min_accumulators_per_thread = 8;       // fewer leave each tensor core without independent work
 constexpr int max_elements_of_one_warp = 32 * 64;    // one warp uses one of an SM's four tensor cores
 constexpr int min_elements_of_16_warps = 128 * 256;  // below it eight warps hold the tile without spilling
 constexpr int max_accumulators_per_thread = 128;     // of 255 registers; more spill beside operands and addresses
 constexpr int min_iterations_per_split = 4;          // a part of k must at least fill its own pipeline
+constexpr int min_split_stages = 3;
+constexpr int max_split_stages = 4;
 constexpr int max_waves_split = 2;        // beyond two waves splitting k buys nothing and pays for its reduction
 constexpr double poor_utilization = 0.6;  // below it a grid is called badly quantised...
 constexpr double better_sibling = 1.3;    // ...and goes where a sibling does this much better
@@ -85,6 +87,8 @@ void add_variants(const GemmProblem& p, const DeviceSpec& d, GemmConfig config, 
     config.group_m = group_m;
     found.push_back(config);
   }
+  // loops long enough to be split are long enough for a full pipeline: two depths do
+  if (config.num_stages < min_split_stages || config.num_stages > max_split_stages) return;
   if (tiles >= d.available_sms || p.op == Op::int_mm || p.op == Op::scaled_mm) return;
   config.group_m = usual_group_m;
   config.family = Family::split_k;

@@ -9,8 +9,10 @@
 
 namespace gemm_tuner {
 
-/// At most so many candidates differ in nothing but group_m.
+/// At most so many candidates differ in nothing but group_m and num_stages.
 inline constexpr int max_group_variants = 3;
+inline constexpr int max_stage_variants = 6;
+inline constexpr int max_variants_of_a_tile = max_group_variants * max_stage_variants;
 
 /// Legal candidates, in a fixed order; never empty for a dtype that the device supports.
 std::vector<GemmConfig> space(const GemmProblem& problem, const DeviceSpec& device);

@@ -53,20 +53,30 @@ void take_instruction(Builder& builder) {
 
 }  // namespace
 
-TileLayout mma_layout(int block_m, int block_n, int num_warps) {
-  int warps_m = 1;
-  int warps_n = 1;
+WarpGrid mma_warp_grid(int block_m, int block_n, int num_warps) {
+  WarpGrid grid;
   int repeats_m = std::max(1, block_m / 16);
   int repeats_n = std::max(1, block_n / 8);
-  while (warps_m * warps_n < num_warps) {
+  while (grid.warps_m * grid.warps_n < num_warps) {
     if (repeats_m >= repeats_n) {
-      warps_m *= 2;
+      grid.warps_m *= 2;
       repeats_m = std::max(1, repeats_m / 2);
     } else {
-      warps_n *= 2;
+      grid.warps_n *= 2;
       repeats_n /= 2;
     }
   }
+  return grid;
+}
+
+WarpGrid wgmma_warp_grid(int block_m, int num_warps) {
+  WarpGrid grid{4, 1};
+  while (grid.warps_m * grid.warps_n < num_warps) (block_m > 16 * grid.warps_m ? grid.warps_m : grid.warps_n) *= 2;
+  return grid;
+}
+
+TileLayout mma_layout(int block_m, int block_n, int num_warps) {
+  const auto [warps_m, warps_n] = mma_warp_grid(block_m, block_n, num_warps);
   Builder builder(block_m, block_n);
   take_instruction(builder);
   builder.along_n(builder.warps(), log2_of(warps_n));
@@ -81,9 +91,7 @@ int wgmma_columns(int block_m, int block_n, int num_warps) {
 
 TileLayout wgmma_layout(int block_m, int block_n, int num_warps) {
   const int instruction_n = wgmma_columns(block_m, block_n, num_warps);
-  int warps_m = 4;
-  int warps_n = 1;
-  while (warps_m * warps_n < num_warps) (block_m > 16 * warps_m ? warps_m : warps_n) *= 2;
+  const auto [warps_m, warps_n] = wgmma_warp_grid(block_m, num_warps);
   Builder builder(block_m, block_n);
   take_instruction(builder);
   builder.along_n(builder.registers(), log2_of(instruction_n) - 3);

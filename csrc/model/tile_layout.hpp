@@ -34,6 +34,20 @@ struct TileLayout {
   bool operator==(const TileLayout&) const = default;
 };
 
+/// How the warps of a CTA share its output tile.
+struct WarpGrid {
+  int warps_m = 1;
+  int warps_n = 1;
+
+  bool operator==(const WarpGrid&) const = default;
+};
+
+/// Of mma.sync: warps are dealt to the side where each still has more instruction tiles (16 x 8).
+WarpGrid mma_warp_grid(int block_m, int block_n, int num_warps);
+
+/// Of wgmma: a warp group is four high; further warps go down the tile while it has rows for them.
+WarpGrid wgmma_warp_grid(int block_m, int num_warps);
+
 /// Accumulators of mma.sync (16 x 8 per instruction), warps spread so that they repeat as evenly as possible.
 TileLayout mma_layout(int block_m, int block_n, int num_warps);
 

@@ -58,7 +58,7 @@ inline GemmConfig config_of(int block_m, int block_n, int block_k, int num_warps
 inline ModelConstants free_of_cost() {
   ModelConstants k;
   k.launch_us = k.memory_latency_clk = k.iteration_clk = k.load_issue_clk = k.cta_clk = 0;
-  k.short_row_bytes = k.narrow_load_clk = k.contention = k.overlap = 0;
+  k.short_row_bytes = k.narrow_load_clk = k.exposed = k.contention = k.overlap = 0;
   k.l2_bytes_per_clk_per_sm = k.dram_efficiency = k.smem_bytes_per_clk = k.store_bytes_per_clk_per_sm = 1e300;
   k.tensor_efficiency = k.mma_per_sm_in_flight = k.l2_hit_fraction = 1;
   return k;

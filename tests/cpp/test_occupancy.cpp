@@ -1,42 +1,45 @@
 #include <gtest/gtest.h>
 
 #include "model/occupancy.hpp"
+#include "model/product.hpp"
 #include "round_device.hpp"
 
 namespace gemm_tuner {
 namespace {
 
 TEST(WarpGrid, DealsWarpsToTheSideWithMoreInstructionTiles) {
-  EXPECT_EQ(warp_grid(config_of(64, 64, 32, 1), false), (WarpGrid{1, 1}));
-  EXPECT_EQ(warp_grid(config_of(64, 64, 32, 4), false), (WarpGrid{2, 2}));
-  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 4), false), (WarpGrid{2, 2}));
-  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 16), false), (WarpGrid{4, 4}));
-  EXPECT_EQ(warp_grid(config_of(64, 256, 32, 4), false), (WarpGrid{1, 4}));
-  EXPECT_EQ(warp_grid(config_of(256, 32, 32, 4), false), (WarpGrid{4, 1}));
+  EXPECT_EQ(warp_grid(config_of(64, 64, 32, 1), Product::mma), (WarpGrid{1, 1}));
+  EXPECT_EQ(warp_grid(config_of(64, 64, 32, 4), Product::mma), (WarpGrid{2, 2}));
+  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 4), Product::mma), (WarpGrid{2, 2}));
+  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 16), Product::mma), (WarpGrid{4, 4}));
+  EXPECT_EQ(warp_grid(config_of(64, 256, 32, 4), Product::mma), (WarpGrid{1, 4}));
+  EXPECT_EQ(warp_grid(config_of(256, 32, 32, 4), Product::mma), (WarpGrid{4, 1}));
+  EXPECT_EQ(warp_grid(config_of(128, 64, 32, 4), Product::mma), (WarpGrid{2, 2}));
+  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 8), Product::mma), (WarpGrid{2, 4}));
 }
 
 TEST(WarpGrid, GivesNoWarpToASideWithoutInstructionTiles) {
-  EXPECT_EQ(warp_grid(config_of(16, 64, 32, 4), false), (WarpGrid{1, 4}));
-  EXPECT_EQ(warp_grid(config_of(16, 256, 32, 8), false), (WarpGrid{1, 8}));
+  EXPECT_EQ(warp_grid(config_of(16, 64, 32, 4), Product::mma), (WarpGrid{1, 4}));
+  EXPECT_EQ(warp_grid(config_of(16, 256, 32, 8), Product::mma), (WarpGrid{1, 8}));
 }
 
 TEST(WarpGrid, OfAWarpGroupIsFourHigh) {
-  EXPECT_EQ(warp_grid(config_of(64, 128, 32, 4), true), (WarpGrid{4, 1}));
-  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 8), true), (WarpGrid{8, 1}));
-  EXPECT_EQ(warp_grid(config_of(64, 256, 32, 8), true), (WarpGrid{4, 2}));
+  EXPECT_EQ(warp_grid(config_of(64, 128, 32, 4), Product::wgmma), (WarpGrid{4, 1}));
+  EXPECT_EQ(warp_grid(config_of(128, 128, 32, 8), Product::wgmma), (WarpGrid{8, 1}));
+  EXPECT_EQ(warp_grid(config_of(64, 256, 32, 8), Product::wgmma), (WarpGrid{4, 2}));
 }
 
-TEST(WarpgroupMma, NeedsHopperFourWarps64RowsAndTensorCores) {
+TEST(Product, IsWgmmaOnHopperWithFourWarps64RowsAndTensorCores) {
   const GemmProblem half = problem_of(512, 512, 512);
   GemmProblem single = problem_of(512, 512, 512, DType::float32);
   const GemmConfig config = config_of(64, 64, 32, 4);
-  EXPECT_TRUE(uses_warpgroup_mma(half, config, 90));
-  for (const int other : {80, 86, 89, 100, 120}) EXPECT_FALSE(uses_warpgroup_mma(half, config, other)) << other;
-  EXPECT_FALSE(uses_warpgroup_mma(half, config_of(64, 64, 32, 2), 90));
-  EXPECT_FALSE(uses_warpgroup_mma(half, config_of(32, 64, 32, 4), 90));
-  EXPECT_FALSE(uses_warpgroup_mma(single, config, 90));
+  EXPECT_EQ(product_of(half, config, 90), Product::wgmma);
+  for (const int other : {80, 86, 89, 100, 120}) EXPECT_NE(product_of(half, config, other), Product::wgmma) << other;
+  EXPECT_NE(product_of(half, config_of(64, 64, 32, 2), 90), Product::wgmma);
+  EXPECT_NE(product_of(half, config_of(32, 64, 32, 4), 90), Product::wgmma);
+  EXPECT_NE(product_of(single, config, 90), Product::wgmma);
   single.precision = Precision::tf32;
-  EXPECT_TRUE(uses_warpgroup_mma(single, config, 90));
+  EXPECT_EQ(product_of(single, config, 90), Product::wgmma);
 }
 
 TEST(EstimatedResources, AddUp) {

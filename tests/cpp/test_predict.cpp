@@ -58,6 +58,8 @@ TEST(Predict, LoadsWaitLessTheMoreStagesAreInFlight) {
   GemmProblem odd = problem_of(64, 64, 320);
   odd.alignment = 1;  // 2 bytes: too narrow for cp.async, so stages hide nothing
   EXPECT_DOUBLE_EQ(predicted(odd, k).latency_us, 10 * 6.0);
+  k.exposed = 0.1;  // of the wait, whatever else is going on
+  EXPECT_DOUBLE_EQ(latency_us(3), 10 * 3.3);
 }
 
 TEST(Predict, ResidentNeighboursHideTheWait) {

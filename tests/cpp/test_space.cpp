@@ -125,10 +125,10 @@ TEST(Space, KIsSplitBelowOneWaveIntoPartsOfFourIterationsAndTwoWaves) {
     return values_of(found, split_k);
   };
   const GemmProblem one_tile = problem_of(64, 64, 2048);
-  EXPECT_EQ(splits_at(one_tile, 64), (Ints{1, 2, 4, 8}));                // 32 iterations
-  EXPECT_EQ(splits_at(one_tile, 32), (Ints{1, 2, 4, 8, 16}));            // 64 iterations, and 32 CTAs would be over 20
-  EXPECT_EQ(splits_at(problem_of(64, 320, 2048), 32), (Ints{1, 2, 4}));  // 5 tiles
-  EXPECT_EQ(splits_at(problem_of(64, 640, 2048), 32), (Ints{1}));        // 10 tiles: a whole wave
+  EXPECT_EQ(splits_at(one_tile, 64), (Ints{1, 2, 3, 4, 5, 6, 8}));          // 32 iterations
+  EXPECT_EQ(splits_at(one_tile, 32), (Ints{1, 2, 3, 4, 5, 6, 8, 12, 16}));  // 64 iterations; 24 would be over 20 CTAs
+  EXPECT_EQ(splits_at(problem_of(64, 320, 2048), 32), (Ints{1, 2, 3, 4}));  // 5 tiles
+  EXPECT_EQ(splits_at(problem_of(64, 640, 2048), 32), (Ints{1}));           // 10 tiles: a whole wave
   EXPECT_EQ(splits_at(problem_of(64, 64, 2048, DType::int8), 32), (Ints{1}));  // int_mm has no split kernel
 }
 

@@ -10,7 +10,6 @@ import importlib.util
 import logging
 import os
 import re
-import runpy
 import sys
 import threading
 from collections import Counter
@@ -87,6 +86,8 @@ def capture_script(argv: list[str]) -> Capture:
     A script that fails, exits with a status or is interrupted still gives what was seen until then, and ``failure``.
     Raises CaptureError where there is no such script or module, and TorchMissingError.
     """
+    import runpy
+
     require_torch()
     words = argv[1:] if argv and re.fullmatch(r"python[\d.]*(\.exe)?", Path(argv[0]).name) else list(argv)
     if words[:1] == ["-m"] and len(words) > 1:

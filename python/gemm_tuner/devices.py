@@ -8,7 +8,6 @@ What no source gives follows a rule below, and the field is named in `DeviceSpec
 from __future__ import annotations
 
 import csv
-import difflib
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -222,6 +221,8 @@ def _resolve(name: str) -> str:
 def _misspelt(key: str) -> tuple[str, ...]:
     """The devices whose name differs from `key` only in a few letters before the last digit: numbers and what follows
     them (Ti, SUPER, laptop) tell one GPU from another, so those must be right."""
+    import difflib
+
     digits, tail = _distinguishing(key)
     if not digits:
         return ()
@@ -239,6 +240,8 @@ def _distinguishing(key: str) -> tuple[list[str], str]:
 
 
 def _nearest(key: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(key, _claims(), n=_SUGGESTIONS * 4, cutoff=0.5)
     slugs = _unique(slug for claim in close for slug in _claims()[claim])[:_SUGGESTIONS]
     return f"near: {', '.join(slugs)}" if slugs else "`gemm-tuner devices` lists the names it knows"

@@ -196,7 +196,8 @@ def test_bad_input_is_refused_before_any_work(double: CompileDouble, tmp_path: P
 
 
 SLOW_RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job starts with it ignored
 sys.path.insert(0, sys.argv[1])
 from compile_double import TUNE, CompileDouble
 TUNE.compile_problems = CompileDouble(seconds=float(sys.argv[2]))

@@ -74,7 +74,9 @@ def test_ctrl_c_kills_the_workers(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
+            import signal
             from gemm_tuner.worker_pool import WorkerPool
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job starts with it ignored
             with WorkerPool("faulty_job:job", workers=2, timeout_s=600) as pool:
                 for index, answer in pool.run([{"do": "answer"}, {"do": "hang in a child"}, {"do": "hang"}]):
                     print(answer["pid"], flush=True)

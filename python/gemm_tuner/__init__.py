@@ -3,6 +3,8 @@
 Importing this loads neither torch nor triton, in under 100 ms: what is heavy is imported by the function that needs it.
 """
 
+from typing import TYPE_CHECKING
+
 from ._core import (
     DeviceSpec,
     FmaRates,
@@ -20,7 +22,9 @@ from ._core import (
 from .capture import capture
 from .devices import catalogue, device
 from .problems import CountedProblem, read_problems, write_problems
-from .tune import TuneResult, tune
+
+if TYPE_CHECKING:
+    from .tuning import TuneResult, tune
 
 __all__ = [
     "CountedProblem",
@@ -44,3 +48,12 @@ __all__ = [
     "why_illegal",
     "write_problems",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # half of this import's time, and who only asks for predictions needs none of it
+    if name in ("TuneResult", "tune"):
+        from . import tuning
+
+        return getattr(tuning, name)
+    raise AttributeError(f"module 'gemm_tuner' has no attribute {name!r}")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,6 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    import tempfile
-
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

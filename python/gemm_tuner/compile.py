@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, tensor_core_rate
 from .binary_cache import Binary, BinaryCache, binary_key
@@ -21,9 +22,7 @@ from .errors import TritonMissingError
 from .settings import settings
 from .sources import KernelSource, kernel_id, kernel_sources, source_hash
 from .versions import TRITON, installed_version
-
-if TYPE_CHECKING:
-    from .worker_pool import Lost
+from .worker_pool import Lost, WorkerPool
 
 __all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "compile_problems", "kernel_id", "why_dropped"]
 
@@ -57,10 +56,6 @@ class CompilePool:
     """Workers that stay warm over many problems; `compile_candidates` makes its own where it is given none."""
 
     def __init__(self, *, workers: int | None = None, timeout_s: float = 60.0, job: str = _JOB) -> None:
-        import tempfile
-
-        from .worker_pool import WorkerPool
-
         require_triton()
         # Triton's own cache would outlive us and may lie on a disk that cannot be written
         self._scratch = tempfile.TemporaryDirectory(prefix="gemm-tuner-", ignore_cleanup_errors=True)
@@ -166,8 +161,6 @@ def _key(source: KernelSource, device: DeviceSpec) -> str:
 
 
 def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
-    from .worker_pool import Lost
-
     if isinstance(answer, Lost):
         return Failed(f"the compiler gave no result: {answer.reason}")
     if "error" in answer:

@@ -5,9 +5,11 @@ Pure functions over values; triton is not needed to ask.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from ._core import GemmConfig, GemmProblem
@@ -126,8 +128,6 @@ def kernel_id(family: str) -> str:
 @cache
 def source_hash(family: str) -> str:
     """12 hexadecimal digits over the text of the family's kernel file and of every kernel file that it imports."""
-    from importlib import resources
-
     folder = resources.files(__package__) / "kernels"
     if not (folder / f"{family}.py").is_file():
         raise ValueError(f"no kernel family is called '{family}'; known are tiled and split_k")
@@ -143,8 +143,6 @@ def source_hash(family: str) -> str:
 
 
 def _kernel_imports(text: str) -> list[str]:
-    import ast
-
     nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level == 1)
     return [node.module for node in nodes if node.module]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -11,8 +10,6 @@ from typing import Any
 from gemm_tuner import DeviceSpec, GemmConfig, GemmProblem
 from gemm_tuner._core import estimate_resources
 from gemm_tuner.compile import Failed
-
-TUNE = importlib.import_module("gemm_tuner.tune")  # the module: as an attribute of the package, the function hides it
 
 
 class CompileDouble:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from compile_double import TUNE, CompileDouble
-from gemm_tuner import CountedProblem, GemmProblem, write_problems
+from compile_double import CompileDouble
+from gemm_tuner import CountedProblem, GemmProblem, tuning, write_problems
 from gemm_tuner.cli import main
 from gemm_tuner.records import read
 
@@ -39,7 +39,7 @@ Run = Callable[..., Said]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(TUNE, "compile_problems", CompileDouble())
+    monkeypatch.setattr(tuning, "compile_problems", CompileDouble())
 
     def run(*arguments: object) -> Said:
         code = main([str(each) for each in arguments])

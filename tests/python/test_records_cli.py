@@ -10,7 +10,7 @@ import pytest
 
 from gemm_tuner.cli import main
 from gemm_tuner.records import Record, append, read
-from gemm_tuner.tune import current_kernels
+from gemm_tuner.tuning import current_kernels
 from records_samples import PROBLEM, TOO_BIG, aten, record
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from compile_double import TUNE, CompileDouble, compiled, failed
-from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank
+from compile_double import CompileDouble, compiled, failed
+from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank, tuning
 from gemm_tuner.devices import device
 from gemm_tuner.errors import GemmTunerError, RecordsError
 from gemm_tuner.records import Record, Versions, append, read
-from gemm_tuner.tune import MARGIN, Progress, current_kernels, settle, tune
+from gemm_tuner.tuning import MARGIN, Progress, current_kernels, settle, tune
 
 DECODE = CountedProblem(GemmProblem(m=16, n=2048, k=8192, layout="nt", dtype="bfloat16"), 16)
 PREFILL = CountedProblem(GemmProblem(m=512, n=2048, k=2048, layout="nt", dtype="bfloat16"), 32)
@@ -32,12 +32,12 @@ def rtx_3060() -> DeviceSpec:
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> CompileDouble:
     double = CompileDouble()
-    monkeypatch.setattr(TUNE, "compile_problems", double)
+    monkeypatch.setattr(tuning, "compile_problems", double)
     return double
 
 
 def fast_library(monkeypatch: pytest.MonkeyPatch, latency_us: float) -> None:
-    monkeypatch.setattr(TUNE, "predict_library", lambda problem, device: latency_us)
+    monkeypatch.setattr(tuning, "predict_library", lambda problem, device: latency_us)
 
 
 def settled(counted: CountedProblem, spec: DeviceSpec, *spoilt: Any) -> tuple[list[Record], Any]:
@@ -114,7 +114,7 @@ def test_without_tensor_cores_from_triton_one_compile_is_evidence_enough(monkeyp
         return answer
 
     double = CompileDouble(spoil=without)
-    monkeypatch.setattr(TUNE, "compile_problems", double)
+    monkeypatch.setattr(tuning, "compile_problems", double)
     half = GemmProblem(m=512, n=2048, k=2048)
     (outcome,) = tune([half], "t4").outcomes
     assert [len(configs) for _, configs in double.asked] == [1]
@@ -172,7 +172,7 @@ def test_a_record_of_another_kernel_source_is_no_answer(
 
 def test_a_spent_budget_stops_and_names_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     double = CompileDouble(seconds=0.2)
-    monkeypatch.setattr(TUNE, "compile_problems", double)
+    monkeypatch.setattr(tuning, "compile_problems", double)
     result = tune([DECODE, PREFILL], "rtx-3060", budget_s=0.1, records=tmp_path / "r.jsonl")
     assert [each.winner.problem for each in result.outcomes] == [PREFILL.problem]
     assert result.unfinished == (DECODE,)
@@ -199,8 +199,9 @@ SLOW_RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job starts with it ignored
 sys.path.insert(0, sys.argv[1])
-from compile_double import TUNE, CompileDouble
-TUNE.compile_problems = CompileDouble(seconds=float(sys.argv[2]))
+from compile_double import CompileDouble
+from gemm_tuner import tuning
+tuning.compile_problems = CompileDouble(seconds=float(sys.argv[2]))
 from gemm_tuner.cli import main
 sys.exit(main(sys.argv[3:]))
 """

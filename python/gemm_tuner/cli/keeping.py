@@ -14,7 +14,7 @@ from .._core import DeviceSpec
 from ..devices import catalogue
 from ..devices import device as find_device
 from ..errors import GemmTunerError
-from ..tune import current_kernels
+from ..tuning import current_kernels
 from .inputs import as_json, fell_short, print_json
 
 

@@ -12,8 +12,8 @@ import click
 
 from ..problems import read_problems
 from ..report.totals import totals_of
-from ..tune import Progress, TuneResult
-from ..tune import tune as run_tune
+from ..tuning import Progress, TuneResult
+from ..tuning import tune as run_tune
 from .inputs import (
     Seconds,
     as_json,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, Prediction
 from ..records import Fingerprint, Line, Versions
-from ..tune import TuneResult
+from ..tuning import TuneResult
 from .totals import totals_of
 
 if TYPE_CHECKING:

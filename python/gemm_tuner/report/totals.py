@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..tune import Outcome
+from ..tuning import Outcome
 
 
 @dataclass(frozen=True)

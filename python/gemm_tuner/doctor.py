@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import _core, driver
-from ._core import DeviceSpec
+from ._core import DeviceSpec, GemmProblem, has_tensor_core_path
 from .errors import DriverError, GemmTunerError, NoDeviceError
 from .settings import settings
 from .versions import TRITON, installed_version
 
 # torch._inductor.utils.is_big_gpu, the same in torch 2.11 to 2.15
 _TORCH_MIN_SMS = 68
-_FIRST_TRITON_TENSOR_CORES = 80  # Triton emits no tensor-core instruction for sm_75 (triton 3.7.1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _reachable(ordinal: int, available: driver.AvailableSms) -> Finding:
 
 def _gate(subject: str, spec: DeviceSpec) -> Finding:
     subject = f"{subject} max-autotune"
-    if spec.compute_capability < _FIRST_TRITON_TENSOR_CORES:
+    if not has_tensor_core_path(GemmProblem(m=16, n=16, k=16), spec):
         sentence = f"Triton emits no tensor-core code for sm_{spec.compute_capability}: records will say ATen."
         return Finding(subject, "warn", sentence)
     refuses = "refuses" if spec.sm_count < _TORCH_MIN_SMS else "accepts"

@@ -1,6 +1,6 @@
 """Chooses the model's constants on half `a` of a timing table's problems, and reports both halves.
 
-    python benchmarks/fit_model.py TABLE.csv.gz --device a100-sxm4-40gb [--generations 40]
+    python benchmarks/fit_model.py TABLE.csv.gz --device a100-sxm4-40gb [--generations 40] [--library]
 
 Differential evolution inside bounds that hardware documents and microbenchmarks leave open. The loss adds the regret of
 the model's first, first two and first four choices to 0.15 times the absolute log error of every prediction, so that
@@ -10,6 +10,7 @@ orders are not bought with absurd times. The constants in csrc/model/constants.h
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ BOUNDS = {
     "narrow_load_clk": (0.1, 4),
     "exposed": (0, 1),
     "contention": (0, 0.4),
+}
+LIBRARY_BOUNDS = {
+    "library_contention": (0, 1),
+    "library_overhead": (0, 1.5),
+    "library_edge": (0.5, 8),
+    "library_narrow": (1, 2.5),
 }
 LOG_ERROR_WEIGHT = 0.15
 
@@ -89,15 +96,41 @@ def loss(point: NDArray[np.float64], timings: Timings, device: gt.DeviceSpec) ->
     return regrets + LOG_ERROR_WEIGHT * timings.log_error(predicted)
 
 
+def library_error(point: NDArray[np.float64], table: list[TimedProblem], device: gt.DeviceSpec) -> float:
+    """Mean |log(predicted / measured)| of the library, with the library's own constants taken from `point`."""
+    constants = gt.ModelConstants(**dict(zip(LIBRARY_BOUNDS, map(float, point), strict=True)))
+    predicted = np.array([gt.predict_library(p.problem, device, constants) for p in table])
+    measured = np.array([p.library_us for p in table])
+    return float(np.minimum(np.abs(np.log(predicted / measured)), 1).mean())
+
+
+def fit_library(table: list[TimedProblem], device: gt.DeviceSpec, generations: int, seed: int) -> None:
+    """Prints the library's constants chosen on half a, and what they and the committed ones make of both halves."""
+    timed = {h: [p for p in table if p.half == h and math.isfinite(p.library_us)] for h in "ab"}
+    bounds = list(LIBRARY_BOUNDS.values())
+    found = differential_evolution(
+        library_error, bounds, args=(timed["a"], device), maxiter=generations, popsize=5, seed=seed, polish=False
+    )
+    committed = np.array([getattr(gt.ModelConstants(), name) for name in LIBRARY_BOUNDS])
+    for title, point in (("committed", committed), ("fitted on half a", found.x)):
+        values = ", ".join(f"{name}={value:.4g}" for name, value in zip(LIBRARY_BOUNDS, point, strict=True))
+        errors = ", ".join(f"half {h}: mean |log error| {library_error(point, timed[h], device):.4f}" for h in "ab")
+        print(f"library, {title}:\n  {values}\n  {errors}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--device", required=True)
     parser.add_argument("--generations", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--library", action="store_true", help="choose the library's own constants instead")
     given = parser.parse_args()
     device = gt.device(given.device)
     table = scored(read_timing_table(given.table))
+    if given.library:
+        fit_library(table, device, given.generations, given.seed)
+        return 0
     halves = {name: Timings.of([p for p in table if p.half == name]) for name in "ab"}
     found = differential_evolution(
         loss,

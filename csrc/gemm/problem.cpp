@@ -64,11 +64,6 @@ int contiguous_alignment(std::int64_t m, std::int64_t n, std::int64_t k, Layout 
       {static_cast<std::int64_t>(max_alignment), largest_power_of_two_in(a_pitch), largest_power_of_two_in(b_pitch)}));
 }
 
-double multiply_adds(const GemmProblem& problem) {
-  return static_cast<double>(problem.batch) * static_cast<double>(problem.m) * static_cast<double>(problem.n) *
-         static_cast<double>(problem.k);
-}
-
 std::string to_string(const GemmProblem& p) {
   std::string text = std::string(to_string(p.op)) + " ";
   if (p.batch != 1) text += std::to_string(p.batch) + "x";

@@ -38,9 +38,6 @@ bool b_is_transposed(Layout layout);
 /// The alignment, in elements, that contiguous operands of these sizes have.
 int contiguous_alignment(std::int64_t m, std::int64_t n, std::int64_t k, Layout layout);
 
-/// Multiply-adds of the whole problem.
-double multiply_adds(const GemmProblem& problem);
-
 std::string to_string(const GemmProblem& problem);
 std::size_t hash_value(const GemmProblem& problem);
 

@@ -1,6 +1,6 @@
 // The numbers of the performance model that no device reports. Each describes hardware or Triton's code, not a table of
-// timings: the source is named, and where a value was chosen among plausible ones, benchmarks/fit_model.py chose it on
-// half of the problems of a public A100 collection (docs/model.md tells how, and what the other half said).
+// timings: the source is named, and where a value was chosen among plausible ones, benchmarks/fit_model.py searched for
+// it on half of the problems of a public A100 collection (docs/model.md tells how, and what the other half said).
 #pragma once
 
 namespace gemm_tuner {

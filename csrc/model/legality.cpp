@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/limits.hpp"
 #include "model/product.hpp"
 #include "model/shared_memory.hpp"
 
@@ -9,8 +10,6 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int max_threads_per_cta = 1024;  // CUDA C++ Programming Guide, every compute capability
-constexpr int threads_per_warp = 32;
-constexpr int max_registers_per_thread = 255;  // the same source
 constexpr int first_bfloat16 = 80;
 constexpr int first_float8 = 89;
 constexpr int first_int8 = 80;  // Turing has the units, but Triton's compiler fails on the product there

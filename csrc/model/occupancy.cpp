@@ -2,23 +2,19 @@
 
 #include <algorithm>
 
+#include "model/limits.hpp"
 #include "model/product.hpp"
 #include "model/shared_memory.hpp"
 
 namespace gemm_tuner {
 namespace {
 
-constexpr int threads_per_warp = 32;
 constexpr int smem_reserved_bytes = 1024;  // of every CTA, by the system, from compute capability 8.0 (CUDA guide)
 constexpr int register_granularity = 8;    // registers per thread are handed out in eights (CUDA occupancy tables)
-constexpr int max_registers_per_thread = 255;
-constexpr int registers_per_sm = 65536;       // of every architecture since 3.5 (CUDA C++ Programming Guide)
-constexpr int first_triton_tensor_core = 80;  // Triton 3.x emits FFMA only before compute capability 8.0
-constexpr int mma_m = 16;                     // rows of mma.sync's tile, PTX ISA "mma"
-constexpr int mma_n = 8;                      // columns of it
-constexpr int base_registers = 32;            // addresses, counters and masks; seen in Triton's cubins
-constexpr int widest_load_bytes = 16;
-constexpr int narrowest_async_copy_bytes = 4;  // PTX ISA, "cp.async"
+constexpr int registers_per_sm = 65536;    // of every architecture since 3.5 (CUDA C++ Programming Guide)
+constexpr int mma_m = 16;                  // rows of mma.sync's tile, PTX ISA "mma"
+constexpr int mma_n = 8;                   // columns of it
+constexpr int base_registers = 32;         // addresses, counters and masks; seen in Triton's cubins
 
 int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
@@ -57,7 +53,7 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
       from_registers ? (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4) : 0;
   // each load of a thread keeps a 64-bit address; too narrow for cp.async, its elements wait in registers as well
   const int tile_bytes = (config.block_m + config.block_n) * config.block_k * element_bytes;
-  const int load_bytes = std::min(widest_load_bytes, problem.alignment * element_bytes);
+  const int load_bytes = std::min(widest_access_bytes, problem.alignment * element_bytes);
   const int addresses = 2 * tile_bytes / load_bytes / threads;
   const int waiting = load_bytes < narrowest_async_copy_bytes ? tile_bytes / 4 / threads : 0;
   const int wanted = base_registers + accumulators + operands + addresses + waiting;
@@ -66,11 +62,7 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
   resources.registers_per_thread = std::min(wanted, allowed);
   resources.spill_bytes = 4 * std::max(0, accumulators + addresses + waiting + base_registers - allowed);
   resources.smem_bytes = predicted_smem_bytes(problem, config, compute_capability);
-  resources.tensor_core_instructions =
-      compute_capability >= first_triton_tensor_core &&
-              (problem.a_dtype != DType::float32 || problem.precision == Precision::tf32)
-          ? 1
-          : 0;
+  resources.tensor_core_instructions = product == Product::fma ? 0 : 1;
   return resources;
 }
 
@@ -84,7 +76,7 @@ int resident_ctas(const KernelResources& resources, int num_warps, const DeviceS
 }
 
 bool has_tensor_core_path(const GemmProblem& problem, const DeviceSpec& device) {
-  return device.compute_capability >= first_triton_tensor_core &&
+  return device.compute_capability >= first_tensor_core_capability &&
          tensor_rate(problem.a_dtype, problem.precision, device.fma) > 0;
 }
 

@@ -4,14 +4,13 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "model/limits.hpp"
 #include "model/product.hpp"
 
 namespace gemm_tuner {
 namespace {
 
-constexpr int full_load_bytes = 16;  // the widest load or cp.async of one thread
 constexpr double sm_partitions = 4;  // of an SM, each with one tensor core (Volta and later)
-constexpr int min_async_bytes = 4;   // the narrowest cp.async (PTX ISA)
 
 double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
 
@@ -92,12 +91,12 @@ Iteration iteration_of(const GemmProblem& p, const GemmConfig& c, const DeviceSp
   const double a_row = (a_is_transposed(p.layout) ? c.block_m : c.block_k) * element_bytes;
   const double b_row = (b_is_transposed(p.layout) ? c.block_k : c.block_n) * element_bytes;
   const double requested = requested_bytes(a_bytes / a_row, a_row, k) + requested_bytes(b_bytes / b_row, b_row, k);
-  const double load_bytes = std::min<double>(full_load_bytes, p.alignment * element_bytes);
-  const double extra_loads = written / 32 * (1 / load_bytes - 1.0 / full_load_bytes);
+  const double load_bytes = std::min<double>(widest_access_bytes, p.alignment * element_bytes);
+  const double extra_loads = written / 32 * (1 / load_bytes - 1.0 / widest_access_bytes);
   const double spilled = 2.0 * r.spill_bytes * c.num_warps * 32;  // written and read back, once an iteration
   it.l2_clk = (requested + spilled) / k.l2_bytes_per_clk_per_sm + k.narrow_load_clk * extra_loads;
 
-  const bool async = load_bytes >= min_async_bytes && c.num_stages > 1;
+  const bool async = load_bytes >= narrowest_async_copy_bytes && c.num_stages > 1;
   it.latency_clk = async ? k.memory_latency_clk / (c.num_stages - 1) : k.memory_latency_clk;
   const double loads_per_thread = written / load_bytes / (32.0 * c.num_warps);
   it.overhead_clk = k.iteration_clk + k.load_issue_clk * loads_per_thread;

@@ -1,5 +1,6 @@
 #include "model/product.hpp"
 
+#include "model/limits.hpp"
 #include "model/tile_layout.hpp"
 
 namespace gemm_tuner {
@@ -12,7 +13,7 @@ constexpr int wgmma_overhead_registers = 26;
 
 Product product_of(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
   const bool ieee32 = problem.a_dtype == DType::float32 && problem.precision == Precision::ieee;
-  if (ieee32 || compute_capability < 80) return Product::fma;
+  if (ieee32 || compute_capability < first_tensor_core_capability) return Product::fma;
   if (config.num_warps < 4 || config.block_m < 64) return Product::mma;
   if (compute_capability / 10 == 9) return Product::wgmma;
   const bool tensor_memory = compute_capability >= 100 && compute_capability < 120;

@@ -5,14 +5,13 @@
 
 #include "gemm/types.hpp"
 #include "model/layout_conversion.hpp"
+#include "model/limits.hpp"
 #include "model/product.hpp"
 
 namespace gemm_tuner {
 namespace {
 
-constexpr int widest_store_bytes = 16;
 constexpr int tcgen05_barrier_bytes = 16;
-constexpr int narrowest_async_copy_bytes = 4;  // cp.async moves 4, 8 or 16 bytes a thread
 
 bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
 
@@ -68,8 +67,8 @@ int store_conversion_bytes(const GemmProblem& problem, const GemmConfig& config,
   const int warps = config.num_warps;
   const int per_thread = std::max(1, m * n / (32 * warps));
   const int result_bytes = config.split_k > 1 ? 4 : bytes_of(problem.out_dtype);
-  const auto aligned = static_cast<int>(std::min<std::int64_t>(widest_store_bytes, problem.n & -problem.n));
-  const int width = std::min({widest_store_bytes / result_bytes, aligned, per_thread});
+  const auto aligned = static_cast<int>(std::min<std::int64_t>(widest_access_bytes, problem.n & -problem.n));
+  const int width = std::min({widest_access_bytes / result_bytes, aligned, per_thread});
   const TileLayout stored = blocked_layout(m, n, warps, 1, width);
   switch (product) {
     case Product::fma: {

@@ -186,18 +186,12 @@ def _already_known(
     known, kernels = open_for_append(records).records, current_kernels()
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
-    fit = [
-        each
-        for each in known
-        if each.kind == "trial" and each.latency_us is not None and each.device == here and each.kernel in kernels
-    ]
-    outcomes: dict[GemmProblem, Outcome] = {}
-    for problem in (each.problem for each in wanted):
-        winner = index.exact(problem, device)
-        if winner is not None:
-            tried = [each for each in fit if each.problem == problem]
-            outcomes[problem] = recall(winner, min(tried, key=_latency_us, default=None), device)
-    return outcomes
+    best: dict[GemmProblem, Record] = {}
+    for each in known:
+        if each.kind == "trial" and each.latency_us is not None and each.device == here and each.kernel in kernels:
+            best[each.problem] = min(best.get(each.problem, each), each, key=_latency_us)
+    found = ((each.problem, index.exact(each.problem, device)) for each in wanted)
+    return {p: recall(winner, best.get(p), device) for p, winner in found if winner is not None}
 
 
 def recall(winner: Record, best: Record | None, device: DeviceSpec) -> Outcome:

@@ -14,7 +14,8 @@ constexpr std::int64_t sizes[] = {1, 17, 512, 4096};
 /// What no kernel can beat: the units' peak, and each byte once.
 double floor_us(const GemmProblem& p, const DeviceSpec& d) {
   const double rate = tensor_core_rate(p, d) > 0 ? tensor_core_rate(p, d) : d.fma.fp32;
-  const double compute_us = multiply_adds(p) / (rate * d.available_sms * d.clock_mhz);
+  const double multiply_adds = static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  const double compute_us = multiply_adds / (rate * d.available_sms * d.clock_mhz);
   const double elements = static_cast<double>(p.m * p.k + p.k * p.n + p.m * p.n);
   return std::max(compute_us, elements * bytes_of(p.a_dtype) / (d.bandwidth_gbs * 1e3));
 }

@@ -77,10 +77,6 @@ TEST(GemmProblem, AlignmentOfContiguousOperandsFollowsTheLayout) {
   EXPECT_EQ(contiguous_alignment(512, 6, 1024, Layout::tt), 16);
 }
 
-TEST(GemmProblem, MultiplyAddsCountTheBatch) {
-  EXPECT_EQ(multiply_adds(changed([](GemmProblem& p) { p.batch = 2; })), 2.0 * 512 * 4096 * 1024);
-}
-
 TEST(GemmProblem, IsWrittenInOneLine) {
   EXPECT_EQ(to_string(changed(nothing)), "mm 512x4096x1024 float16 nn align 16");
   EXPECT_EQ(to_string(changed([](GemmProblem& p) {

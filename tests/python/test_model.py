@@ -130,7 +130,6 @@ def test_a_config_that_does_not_fit_is_refused_with_its_numbers() -> None:
 # -- what must hold everywhere ------------------------------------------------------------------------------------
 
 sizes = st.integers(1, 20_000)
-powers = st.sampled_from
 problems = st.builds(
     gt.GemmProblem,
     m=sizes,

@@ -54,6 +54,8 @@ void validate(const GemmProblem& problem) {
   }
 }
 
+int product_count(Op op) { return op == Op::mm_plus_mm ? 2 : 1; }
+
 bool a_is_transposed(Layout layout) { return layout == Layout::tn || layout == Layout::tt; }
 bool b_is_transposed(Layout layout) { return layout == Layout::nt || layout == Layout::tt; }
 

@@ -1,4 +1,5 @@
-// What is to be computed: C[batch, m, n] = epilogue(A[batch, m, k] @ B[batch, k, n]).
+// What is to be computed: C[batch, m, n] = epilogue(A[batch, m, k] @ B[batch, k, n]); of mm_plus_mm the sum of two such
+// products, which share sizes, dtypes, layout and alignment.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,9 @@ inline constexpr int max_alignment = 16;                                    // b
 
 /// Throws std::invalid_argument with a sentence where the problem makes no sense.
 void validate(const GemmProblem& problem);
+
+/// Products that the op adds up before the epilogue: two for mm_plus_mm, one for every other.
+int product_count(Op op);
 
 bool a_is_transposed(Layout layout);
 bool b_is_transposed(Layout layout);

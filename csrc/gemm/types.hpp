@@ -10,7 +10,7 @@ namespace gemm_tuner {
 
 enum class DType { float16, bfloat16, float32, float8_e4m3fn, float8_e5m2, int8, int32 };
 enum class Layout { nn, nt, tn, tt };  // is A (then B) stored row-major as is (n) or transposed (t)?
-enum class Op { mm, addmm, bmm, baddbmm, int_mm, scaled_mm };
+enum class Op { mm, addmm, bmm, baddbmm, int_mm, scaled_mm, mm_plus_mm };
 enum class Precision { tf32, ieee };  // of float32 products only; everything else is ieee
 enum class Family { tiled, split_k };
 enum class Epilogue { none, bias, relu, gelu, gelu_tanh, silu, bias_relu, bias_gelu, bias_gelu_tanh, bias_silu };
@@ -40,12 +40,13 @@ struct Names<Layout> {
 template <>
 struct Names<Op> {
   static constexpr std::string_view noun = "op";
-  static constexpr std::array<std::pair<Op, std::string_view>, 6> all{{{Op::mm, "mm"},
+  static constexpr std::array<std::pair<Op, std::string_view>, 7> all{{{Op::mm, "mm"},
                                                                        {Op::addmm, "addmm"},
                                                                        {Op::bmm, "bmm"},
                                                                        {Op::baddbmm, "baddbmm"},
                                                                        {Op::int_mm, "int_mm"},
-                                                                       {Op::scaled_mm, "scaled_mm"}}};
+                                                                       {Op::scaled_mm, "scaled_mm"},
+                                                                       {Op::mm_plus_mm, "mm_plus_mm"}}};
 };
 
 template <>

@@ -39,6 +39,14 @@ ModelConstants library_constants(ModelConstants constants) {
 }  // namespace
 
 double predict_library(const GemmProblem& problem, const DeviceSpec& device, const ModelConstants& constants) {
+  if (problem.op == Op::mm_plus_mm) {
+    // ATen has no such kernel: a product into C, then one that is added to the C it reads (torch.mm, addmm_)
+    GemmProblem each = problem;
+    each.op = Op::mm;
+    const double c_bytes =
+        static_cast<double>(problem.m) * static_cast<double>(problem.n) * bytes_of(problem.out_dtype);
+    return 2 * predict_library(each, device, constants) + through_l2_us(c_bytes, device, constants);
+  }
   double best = std::numeric_limits<double>::infinity();
   const bool aligned = problem.alignment * bytes_of(problem.a_dtype) >= vector_bytes;
   const ModelConstants own = library_constants(constants);

@@ -51,10 +51,11 @@ KernelResources estimate_resources(const GemmProblem& problem, const GemmConfig&
   const int warp_n = std::max(mma_n, config.block_n / grid.warps_n);
   const int operands =
       from_registers ? (warp_m + warp_n) * std::min(config.block_k, 32) * element_bytes / (threads_per_warp * 4) : 0;
-  // each load of a thread keeps a 64-bit address; too narrow for cp.async, its elements wait in registers as well
+  // each load of a thread keeps a 64-bit address, from the start also those of a second product; too narrow for
+  // cp.async, its elements wait in registers as well
   const int tile_bytes = (config.block_m + config.block_n) * config.block_k * element_bytes;
   const int load_bytes = std::min(widest_access_bytes, problem.alignment * element_bytes);
-  const int addresses = 2 * tile_bytes / load_bytes / threads;
+  const int addresses = 2 * product_count(problem.op) * tile_bytes / load_bytes / threads;
   const int waiting = load_bytes < narrowest_async_copy_bytes ? tile_bytes / 4 / threads : 0;
   const int wanted = base_registers + accumulators + operands + addresses + waiting;
   const int allowed = std::min(max_registers_per_thread, registers_per_sm / threads);

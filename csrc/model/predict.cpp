@@ -34,7 +34,7 @@ struct Grid {
   double tiles_n;
   double tiles;       // of all batches
   double ctas;        // tiles times split_k
-  double iterations;  // of one CTA's main loop
+  double iterations;  // of one CTA's main loop, over all products
 };
 
 Grid grid_of(const GemmProblem& p, const GemmConfig& c) {
@@ -43,7 +43,7 @@ Grid grid_of(const GemmProblem& p, const GemmConfig& c) {
   g.tiles_n = ceil_div(p.n, c.block_n);
   g.tiles = g.tiles_m * g.tiles_n * static_cast<double>(p.batch);
   g.ctas = g.tiles * c.split_k;
-  g.iterations = ceil_div((p.k + c.split_k - 1) / c.split_k, c.block_k);
+  g.iterations = product_count(p.op) * ceil_div((p.k + c.split_k - 1) / c.split_k, c.block_k);
   return g;
 }
 
@@ -135,21 +135,26 @@ double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec
   const double b_misses = miss_fraction(a_panel + b_matrix, cache);
   const double c_bytes =
       static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n) * bytes_of(p.out_dtype);
-  return a_once * (1 + (a_loads - 1) * a_misses) + b_once * (1 + (b_loads - 1) * b_misses) + c_bytes;
+  const double product = a_once * (1 + (a_loads - 1) * a_misses) + b_once * (1 + (b_loads - 1) * b_misses);
+  return product_count(p.op) * product +
+         c_bytes;  // one product after the other: they share no operand, only the result
 }
 
 /// The reduction of split-K: a float32 workspace written once and read once, and a second launch.
 double reduction_us_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const ModelConstants& k) {
   if (c.split_k == 1) return 0;
   const double elements = static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n);
-  const double bytes = 2.0 * c.split_k * elements * 4;
-  const double sms = d.available_sms * k.l2_bytes_per_clk_per_sm * d.clock_mhz;  // bytes per microsecond, from L2
-  const double dram = d.bandwidth_gbs * k.dram_efficiency * 1e3;
-  const double miss = miss_fraction(bytes, static_cast<double>(d.l2_bytes) * k.l2_hit_fraction);
-  return k.launch_us + bytes / sms + miss * bytes / dram;
+  return k.launch_us + through_l2_us(2.0 * c.split_k * elements * 4, d, k);
 }
 
 }  // namespace
+
+double through_l2_us(double bytes, const DeviceSpec& d, const ModelConstants& k) {
+  const double sms = d.available_sms * k.l2_bytes_per_clk_per_sm * d.clock_mhz;  // bytes per microsecond, from L2
+  const double dram = d.bandwidth_gbs * k.dram_efficiency * 1e3;
+  const double miss = miss_fraction(bytes, static_cast<double>(d.l2_bytes) * k.l2_hit_fraction);
+  return bytes / sms + miss * bytes / dram;
+}
 
 Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d,
                    const std::optional<KernelResources>& resources, const ModelConstants& k) {

@@ -41,4 +41,7 @@ Prediction predict(const GemmProblem& problem, const GemmConfig& config, const D
                    const std::optional<KernelResources>& resources = std::nullopt,
                    const ModelConstants& constants = {});
 
+/// Microseconds that all available SMs take to move `bytes` to or from L2, which holds a part of them; DRAM the rest.
+double through_l2_us(double bytes, const DeviceSpec& device, const ModelConstants& constants);
+
 }  // namespace gemm_tuner

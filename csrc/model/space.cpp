@@ -89,7 +89,7 @@ void add_variants(const GemmProblem& p, const DeviceSpec& d, GemmConfig config, 
   }
   // loops long enough to be split are long enough for a full pipeline: two depths do
   if (config.num_stages < min_split_stages || config.num_stages > max_split_stages) return;
-  if (tiles >= d.available_sms || p.op == Op::int_mm || p.op == Op::scaled_mm) return;
+  if (tiles >= d.available_sms || p.op == Op::int_mm || p.op == Op::scaled_mm || p.op == Op::mm_plus_mm) return;
   config.group_m = usual_group_m;
   config.family = Family::split_k;
   for (const int split_k : split_counts) {

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 _DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float8_e4m3fn", "float8_e5m2", "int8", "int32"]
 _Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
-_Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm"]
+_Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm"]
 _Precision: TypeAlias = Literal["tf32", "ieee"]
 _Family: TypeAlias = Literal["tiled", "split_k"]
 _Epilogue: TypeAlias = Literal[
@@ -57,7 +57,8 @@ class GemmProblem(_Value):
     """What is to be computed: C[batch, m, n] = epilogue(A[batch, m, k] @ B[batch, k, n]).
 
     m, n, k: sizes, 1 to 2**31 - 1. batch: 1 by default; more for bmm and baddbmm only.
-    op: mm (default), addmm, bmm, baddbmm, int_mm or scaled_mm.
+    op: mm (default), addmm, bmm, baddbmm, int_mm, scaled_mm, or mm_plus_mm: A1 @ B1 + A2 @ B2, both products of these
+        sizes, dtypes, layout and alignment, so k is that of one of them.
     dtype: of both operands, float16 by default; or a_dtype and b_dtype. out_dtype: theirs by default, but int32 for
         int8 and bfloat16 for the float8 types.
     precision: ieee (default) or tf32, of float32 products only.
@@ -442,7 +443,7 @@ class ModelConstants(_Value):
 def space(problem: GemmProblem, device: DeviceSpec) -> list[GemmConfig]:
     """Legal candidates that the problem's size and the available SMs leave standing, in a fixed order.
 
-    Never empty for a dtype that the device supports.
+    Empty only for a dtype that the device does not support, and for mm_plus_mm with a k that no block_k is below.
     """
 
 def why_illegal(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> str | None:
@@ -471,7 +472,10 @@ def rank(
     """
 
 def predict_library(problem: GemmProblem, device: DeviceSpec, constants: ModelConstants = ...) -> float:
-    """A rough prediction of ATen's (cuBLAS's) latency in microseconds: the best of a fixed menu of its tiles."""
+    """A rough prediction of ATen's (cuBLAS's) latency in microseconds: the best of a fixed menu of its tiles.
+
+    For mm_plus_mm two products, the second adding to the C that it reads: ATen has no kernel of its own for it.
+    """
 
 def estimate_resources(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> KernelResources:
     """Resources as far as they can be told without compiling; tensor_core_instructions is 0 or 1, none or some."""

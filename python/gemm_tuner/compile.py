@@ -198,9 +198,8 @@ def _outcome(
     )
 
 
-def why_dropped(compiled: Compiled, problem: GemmProblem, device: DeviceSpec) -> str | None:
-    """Why a compiled candidate is known bad before it runs, in a sentence; None where it is worth running."""
-    need = compiled.resources
+def why_dropped(need: KernelResources, problem: GemmProblem, device: DeviceSpec) -> str | None:
+    """Why a kernel of these resources is known bad before it runs, in a sentence; None where it is worth running."""
     limit = device.smem_per_block_optin_bytes
     if need.smem_bytes > limit:
         return f"it needs {need.smem_bytes} bytes of shared memory and a CTA may have {limit} on {device.name}"

@@ -65,7 +65,7 @@ class KernelSource:
 def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
     """The kernels to launch, in order: one for `tiled`, the product and the sum of its parts for `split_k`.
 
-    Raises ValueError where no kernel computes the problem (an int8 product with a GELU, say).
+    Raises ValueError where no kernel of this package computes the problem (mm_plus_mm, or an int8 product with a GELU).
     """
     _require_supported(problem)
     product = _product_constants(problem, config)
@@ -115,6 +115,11 @@ def grids(problem: GemmProblem, config: GemmConfig) -> tuple[tuple[int, int, int
         return ((tiles, problem.batch, 1),)
     sums = -(-problem.m // REDUCTION_BLOCK_M) * -(-problem.n // REDUCTION_BLOCK_N)
     return ((tiles, problem.batch, config.split_k), (sums, problem.batch, 1))
+
+
+def only_inductor_has_it(problem: GemmProblem) -> bool:
+    """Is the problem one that a template of Inductor computes and no kernel of this package?"""
+    return problem.op == "mm_plus_mm"
 
 
 def kernel_id(family: str) -> str:
@@ -243,6 +248,8 @@ def _epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
 
 
 def _require_supported(problem: GemmProblem) -> None:
+    if only_inductor_has_it(problem):
+        raise ValueError(f"no kernel of gemm_tuner computes {problem.op}; Inductor's template does")
     curved = ("gelu", "silu")
     if problem.a_dtype == "int8" and any(word in problem.epilogue for word in curved):
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ._core import (
     GemmConfig,
     GemmProblem,
     Prediction,
+    estimate_resources,
     has_tensor_core_path,
     predict,
     predict_library,
@@ -27,10 +28,11 @@ from .devices import device as find_device
 from .problems import CountedProblem
 from .problems import merge as merge_problems
 from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
-from .sources import kernel_id
+from .sources import kernel_id, only_inductor_has_it
 from .versions import TRITON, installed_version
 
 FAMILIES = ("tiled", "split_k")
+INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no certain source and without its hash
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
 # what a prediction cannot tell apart must not cost anybody a slower model.
 MARGIN = 0.05
@@ -85,10 +87,11 @@ def tune(
     """Chooses a config, or the library kernel, for each problem on the device, which need not be here.
 
     Every number is predicted, by the native model from the resources that the compiler reports for the `top_k` best
-    candidates. Equal problems are tuned once. What the records file (made where there is none) already answers is
-    taken from it; everything else is added to it problem by problem, so an interrupted run goes on where it was.
-    The problems that take the most time go first; after `budget_s` seconds no further one is finished. `on_progress` is
-    called at the start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
+    candidates; those of mm_plus_mm, which only a template of Inductor computes, are not compiled but estimated. Equal
+    problems are tuned once. What the records file (made where there is none) already answers is taken from it;
+    everything else is added to it problem by problem, so an interrupted run goes on where it was. The problems that
+    take the most time go first; after `budget_s` seconds no further one is finished. `on_progress` is called at the
+    start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
     TritonMissingError, and ValueError for a top_k below 1.
     """
     started_s = time.monotonic()
@@ -104,7 +107,7 @@ def tune(
     candidates = {each.problem: _candidates(each.problem, spec, top_k) for each in left}
     counts = {each.problem: each.count for each in left}
     if budget_s is None or time.monotonic() - started_s < budget_s:
-        for problem, compiled in compile_problems(candidates, spec, workers=workers):
+        for problem, compiled in _compiled(candidates, spec, workers):
             trials, outcome = settle(CountedProblem(problem, counts[problem]), compiled, spec, versions)
             if records is not None:
                 append(records, [*trials, outcome.winner])
@@ -124,11 +127,14 @@ def tune(
 
 def settle(
     counted: CountedProblem,
-    compiled: Mapping[GemmConfig, Compiled | Failed],
+    compiled: Mapping[GemmConfig, Compiled | Failed | None],
     device: DeviceSpec,
     versions: Versions,
 ) -> tuple[list[Record], Outcome]:
-    """The trials and the winner of one problem, from what the compiler said of its candidates. Pure."""
+    """The trials and the winner of one problem, from what the compiler said of its candidates. Pure.
+
+    None stands for a candidate that was not compiled: its estimated resources are taken, and not kept.
+    """
     problem, library_us = counted.problem, predict_library(counted.problem, device)
 
     def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
@@ -136,7 +142,7 @@ def settle(
             device=Fingerprint.of(device),
             problem=problem,
             choice=choice,
-            kernel=aten_kernel(problem) if choice is None else kernel_id(choice.family),
+            kernel=_kernel(problem, choice),
             latency_us=latency_us,
             basis="predicted",
             versions=versions,
@@ -150,15 +156,16 @@ def settle(
     for config, result in compiled.items():
         judged = _judge(problem, config, result, device)
         if isinstance(judged, Prediction):
-            trials.append(record(config, judged.latency_us, kind="trial", resources=judged.resources))
+            resources = None if result is None else judged.resources
+            trials.append(record(config, judged.latency_us, kind="trial", resources=resources))
             standing.append((judged, trials[-1]))
         else:
             dropped.append(judged)
             resources = getattr(result, "resources", None)
             trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
     best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
-    if best is not None and best.latency_us < library_us * (1 - MARGIN):
-        winner = record(best.config, best.latency_us, kind="winner", resources=best.resources)
+    if best is not None and trial is not None and best.latency_us < library_us * (1 - MARGIN):
+        winner = record(best.config, best.latency_us, kind="winner", resources=trial.resources)
     else:
         reason = _why_library(best, dropped, library_us)
         illegal = f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
@@ -175,7 +182,23 @@ def present_versions(device: DeviceSpec) -> Versions:
 
 def current_kernels() -> frozenset[str]:
     """The ids of the kernels that are installed: what a record must name to be used."""
-    return frozenset(kernel_id(family) for family in FAMILIES)
+    return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
+
+
+def _kernel(problem: GemmProblem, choice: GemmConfig | None) -> str:
+    if choice is None:
+        return aten_kernel(problem)
+    return f"inductor::{problem.op}" if only_inductor_has_it(problem) else kernel_id(choice.family)
+
+
+def _compiled(
+    candidates: Mapping[GemmProblem, Sequence[GemmConfig]], device: DeviceSpec, workers: int | None
+) -> Iterator[tuple[GemmProblem, Mapping[GemmConfig, Compiled | Failed | None]]]:
+    """What `compile_problems` yields, after the problems that have no kernel of ours to compile."""
+    for problem in filter(only_inductor_has_it, candidates):
+        yield problem, dict.fromkeys(candidates[problem])
+    ours = {problem: configs for problem, configs in candidates.items() if not only_inductor_has_it(problem)}
+    yield from compile_problems(ours, device, workers=workers)
 
 
 def _already_known(
@@ -219,16 +242,18 @@ def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[Ge
 
 
 def _judge(
-    problem: GemmProblem, config: GemmConfig, compiled: Compiled | Failed, device: DeviceSpec
+    problem: GemmProblem, config: GemmConfig, compiled: Compiled | Failed | None, device: DeviceSpec
 ) -> Prediction | str:
     """The prediction for what the compiler made of the config, or why the config is out."""
     if isinstance(compiled, Failed):
         return f"it does not compile: {compiled.reason}"
-    dropped = why_dropped(compiled, problem, device)
+    estimated = estimate_resources(problem, config, device.compute_capability)
+    resources = estimated if compiled is None else compiled.resources
+    dropped = why_dropped(resources, problem, device)
     if dropped is not None:
-        return dropped
+        return f"{dropped} (estimated)" if compiled is None else dropped
     try:
-        return predict(problem, config, device, resources=compiled.resources)
+        return predict(problem, config, device, resources=resources)
     except ValueError as error:
         return str(error)
 

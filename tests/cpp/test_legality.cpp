@@ -72,6 +72,20 @@ TEST(Legality, APartOfKMustHaveWork) {
   expect_legal(problem_of(64, 64, 128), config_of(64, 64, 32, 4, 3, 4), round_device());
 }
 
+TEST(Legality, ASumOfTwoProductsLoopsMoreThanOnceAndInOnePart) {
+  GemmProblem p = problem_of(64, 64, 128);
+  p.op = Op::mm_plus_mm;
+  expect_legal(p, config_of(64, 64, 64), round_device());
+  expect_refused(Refusal::single_block,
+                 "block_k must be below k in mm_plus_mm, got block_k=128 for k=128; Inductor leaves such configs out",
+                 p, config_of(64, 64, 128, 4, 2), round_device());
+  expect_refused(Refusal::no_split, "no kernel splits k of mm_plus_mm, got split_k=2", p,
+                 config_of(64, 64, 32, 4, 3, 2), round_device());
+  p.op = Op::mm;
+  expect_legal(p, config_of(64, 64, 128, 4, 2), round_device());
+  expect_legal(p, config_of(64, 64, 32, 4, 3, 2), round_device());
+}
+
 TEST(Legality, SharedMemoryIsWhatTheArchitectureAllows) {
   // a tile of A and one of B: (128 + 128) * 64 * 2 = 32768 bytes, once per stage but one
   const GemmProblem p = problem_of(512, 512, 512);

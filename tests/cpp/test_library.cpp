@@ -60,6 +60,16 @@ TEST(Library, SplitsKWhereTilesAreFew) {
   EXPECT_LT(predict_library(problem_of(64, 64, 131072), round_device()), 2097 / 2.0);
 }
 
+TEST(Library, AddsASecondProductToTheFirst) {
+  GemmProblem p = problem_of(512, 512, 512);
+  const double one = predict_library(p, round_device());
+  p.op = Op::mm_plus_mm;
+  const ModelConstants k;
+  // C is read again, from an L2 that holds everything, by 10 SMs at 1000 clocks a microsecond
+  const double read_us = 512 * 512 * 2 / (10 * k.l2_bytes_per_clk_per_sm * 1000);
+  EXPECT_NEAR(predict_library(p, round_device()), 2 * one + read_us, 1e-6);
+}
+
 TEST(Library, PaysForMisalignedOperands) {
   GemmProblem p = problem_of(2048, 2048, 2048);
   const double aligned = predict_library(p, round_device());

@@ -45,6 +45,17 @@ TEST(Predict, ABatchMultipliesTheTiles) {
   EXPECT_DOUBLE_EQ(predicted(p, free_of_cost()).latency_us, 2 * 10 * tensor_clk / 1000);
 }
 
+TEST(Predict, ASumOfTwoProductsLoopsTwiceAndStoresOnce) {
+  GemmProblem p = problem_of(640, 64, 300);  // ten iterations, the last of them partial
+  p.op = Op::mm_plus_mm;
+  ModelConstants k = free_of_cost();
+  EXPECT_DOUBLE_EQ(predicted(p, k).latency_us, 2 * 10 * tensor_clk / 1000);
+  k.cta_clk = 500;
+  EXPECT_DOUBLE_EQ(predicted(p, k).prologue_epilogue_us, 0.5);
+  const double operands = (640 + 64) * 300 * 2.0;
+  EXPECT_DOUBLE_EQ(predicted(p, k).dram_bytes, 2 * operands + 640 * 64 * 2.0);
+}
+
 TEST(Predict, LoadsWaitLessTheMoreStagesAreInFlight) {
   ModelConstants k = free_of_cost();
   k.memory_latency_clk = 6000;

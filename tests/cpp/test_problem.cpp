@@ -46,6 +46,16 @@ TEST(GemmProblem, OnlyBatchedOperationsHaveABatch) {
   })));
 }
 
+TEST(GemmProblem, OnlyMmPlusMmIsASumOfProducts) {
+  for (const auto& [op, name] : Names<Op>::all) EXPECT_EQ(product_count(op), op == Op::mm_plus_mm ? 2 : 1) << name;
+  EXPECT_EQ(to_string(changed([](GemmProblem& p) { p.op = from_string<Op>("mm_plus_mm"); })),
+            "mm_plus_mm 512x4096x1024 float16 nn align 16");
+  expect_refused("op 'mm_plus_mm' has no batch", [](GemmProblem& p) {
+    p.op = Op::mm_plus_mm;
+    p.batch = 2;
+  });
+}
+
 TEST(GemmProblem, DtypesMustGoTogether) {
   expect_refused("must share a dtype", [](GemmProblem& p) { p.b_dtype = DType::bfloat16; });
   expect_refused("int8 operands give an int32 result", [](GemmProblem& p) { p.a_dtype = p.b_dtype = DType::int8; });

@@ -132,6 +132,16 @@ TEST(Space, KIsSplitBelowOneWaveIntoPartsOfFourIterationsAndTwoWaves) {
   EXPECT_EQ(splits_at(problem_of(64, 64, 2048, DType::int8), 32), (Ints{1}));  // int_mm has no split kernel
 }
 
+TEST(Space, ASumOfTwoProductsIsNotSplitAndIteratesMoreThanOnce) {
+  GemmProblem p = problem_of(64, 64, 2048);
+  p.op = Op::mm_plus_mm;
+  EXPECT_EQ(values_of(space(p, round_device()), split_k), (Ints{1}));
+  p.k = 64;
+  EXPECT_EQ(values_of(space(p, round_device()), [](const GemmConfig& c) { return c.block_k; }), (Ints{16, 32}));
+  p.k = 16;
+  EXPECT_TRUE(space(p, round_device()).empty());
+}
+
 TEST(Space, IsEmptyForADtypeThatTheDeviceLacks) {
   EXPECT_TRUE(space(problem_of(512, 512, 512, DType::float8_e4m3fn), round_device()).empty());
 }

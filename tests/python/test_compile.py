@@ -58,9 +58,9 @@ def test_resources_are_the_compilers_own(pool: CompilePool, cache_dir: Path) -> 
     assert small.resources.tensor_core_instructions > 0
     assert 32 <= small.resources.registers_per_thread <= 255
     assert small.resources.spill_bytes == 0
-    assert why_dropped(small, PROBLEM, device) is None
+    assert why_dropped(small.resources, PROBLEM, device) is None
     assert spills.resources.spill_bytes > 0
-    assert "spills" in str(why_dropped(spills, PROBLEM, device))
+    assert "spills" in str(why_dropped(spills.resources, PROBLEM, device))
     assert [binary.entry for binary in split.binaries] == ["split_k", "add_parts"]
     assert all(binary.cubin.startswith(b"\x7fELF") for binary in (*small.binaries, *split.binaries))
     assert f"gemm_tuner::tiled@{small.kernel_hash}" == kernel_id("tiled")
@@ -116,7 +116,7 @@ def test_turing_gets_no_tensor_core_code_and_is_told_why(pool: CompilePool, cach
     device = gt.device("t4")
     compiled = only(compile_candidates(PROBLEM, [SMALL], device, pool=pool, cache_dir=cache_dir))
     assert compiled.resources.tensor_core_instructions == 0
-    assert "no tensor-core code" in str(why_dropped(compiled, PROBLEM, device))
+    assert "no tensor-core code" in str(why_dropped(compiled.resources, PROBLEM, device))
 
 
 def test_ieee_float32_is_not_asked_for_tensor_cores(pool: CompilePool, cache_dir: Path) -> None:
@@ -124,7 +124,7 @@ def test_ieee_float32_is_not_asked_for_tensor_cores(pool: CompilePool, cache_dir
     config = SMALL.replace(num_stages=2, block_k=16)
     compiled = only(compile_candidates(problem, [config], device, pool=pool, cache_dir=cache_dir))
     assert compiled.resources.tensor_core_instructions == 0
-    assert why_dropped(compiled, problem, device) is None
+    assert why_dropped(compiled.resources, problem, device) is None
 
 
 @pytest.mark.parametrize(("slug", "dtype"), [("l4", "float8_e4m3fn"), ("h100-sxm", "float16"), ("rtx-5060", "int8")])
@@ -145,7 +145,7 @@ def test_memory_beyond_the_device_is_a_reason(pool: CompilePool, cache_dir: Path
     )
     compiled = only(compile_candidates(PROBLEM, [large], device, pool=pool, cache_dir=cache_dir))
     assert compiled.resources.smem_bytes > device.smem_per_block_optin_bytes
-    assert "shared memory" in str(why_dropped(compiled, PROBLEM, device))
+    assert "shared memory" in str(why_dropped(compiled.resources, PROBLEM, device))
 
 
 def test_what_the_compiler_refuses_fails_with_its_reason(pool: CompilePool, cache_dir: Path) -> None:
@@ -193,6 +193,11 @@ def test_kernels_are_named_without_triton() -> None:
     assert kernel_id("tiled").split("@")[1] != kernel_id("split_k").split("@")[1]
     with pytest.raises(ValueError, match="no kernel family is called 'stream_k'"):
         kernel_id("stream_k")
+
+
+def test_what_only_inductor_computes_has_no_kernel_here() -> None:
+    with pytest.raises(ValueError, match="no kernel of gemm_tuner computes mm_plus_mm; Inductor's template does"):
+        kernel_sources(PROBLEM.replace(op="mm_plus_mm"), SMALL)
 
 
 def test_parameters_are_those_of_the_kernels() -> None:

@@ -22,7 +22,7 @@ FLOAT8S = ("float8_e4m3fn", "float8_e5m2")
 
 @st.composite
 def legal_problems(draw):
-    op = draw(st.sampled_from(("mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm")))
+    op = draw(st.sampled_from(("mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm")))
     family = draw(st.sampled_from((FLOATS, FLOAT8S, ("int8",))))
     a = draw(st.sampled_from(family))
     b = draw(st.sampled_from(family)) if family is FLOAT8S else a

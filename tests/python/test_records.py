@@ -56,11 +56,13 @@ text = st.text(max_size=40)
 @st.composite
 def any_record(draw: st.DrawFn) -> Record:
     basis = draw(st.sampled_from(["measured", "predicted"]))
+    problem = draw(problems)
+    padding = None if problem.k == 1 else draw(st.none() | st.integers(1, problem.k - 1))
     return record(
         device=Fingerprint(
             draw(text), draw(st.integers(50, 130)), draw(st.integers(1, 200)), draw(st.integers(1, 200))
         ),
-        problem=draw(problems),
+        problem=problem,
         choice=draw(configs),
         latency_us=draw(times_us),
         basis=basis,
@@ -69,8 +71,14 @@ def any_record(draw: st.DrawFn) -> Record:
         reason=draw(text),
         resources=draw(st.none() | st.builds(KernelResources, registers_per_thread=st.integers(0, 255))),
         count=draw(st.integers(1, 10**9)),
+        fused=draw(st.none() | st.booleans()),
+        followed_by=tuple(sorted(draw(st.lists(text, max_size=3)))),
+        padded_from=None if padding is None else (problem.m, problem.n, problem.k - padding),
         versions=Versions(*draw(st.tuples(text, text, text, text))),
     )
+
+
+LEARNED = record(fused=False, followed_by=("add", "gelu"), padded_from=(511, 4096, 1023))
 
 
 @given(any_record())
@@ -96,10 +104,10 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(record().to_dict())), json_values)
+@given(st.sampled_from(sorted(LEARNED.to_dict())), json_values)
 def test_a_record_with_any_field_replaced_is_a_record_or_a_records_error(field: str, value: object) -> None:
     try:
-        Record.from_json(json.dumps({**record().to_dict(), field: value}))
+        Record.from_json(json.dumps({**LEARNED.to_dict(), field: value}))
     except RecordsError as error:
         assert "\n" not in str(error)
 
@@ -154,11 +162,39 @@ def test_any_bytes_are_read_or_refused_in_a_sentence(content: bytes) -> None:
         ({"time": "2026-01-02T03:04:05+02:00"}, "UTC"),
         ({"kernel": "tiled"}, "kernel"),
         ({"choice": None}, "kernel"),
+        ({"fused": "yes"}, "fused"),
+        ({"followed_by": ("gelu", "add")}, "alphabetical"),
+        ({"followed_by": "gelu"}, "followed_by"),
+        ({"followed_by": (1,)}, "followed_by"),
+        ({"padded_from": (512, 4096)}, "three sizes"),
+        ({"padded_from": (512, 4096, 0)}, "three sizes"),
+        ({"padded_from": (512, 4096, 1025)}, "smaller"),
+        ({"padded_from": (512, 4096, 1024)}, "smaller"),
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(RecordsError, match=says):
         record(**changes)
+
+
+def test_what_inductor_did_is_written_only_where_it_is_known() -> None:
+    fields = {"fused", "followed_by", "padded_from"}
+    assert not fields & set(record().to_dict())
+    assert fields < set(LEARNED.to_dict())
+    assert LEARNED.to_dict()["padded_from"] == [511, 4096, 1023]
+    assert Record.from_json(record(fused=False).to_json()).fused is False
+
+
+def test_a_line_from_before_these_fields_is_still_read() -> None:
+    line = """{"schema": "gemm_tuner.record/1", "kind": "winner", "basis": "predicted", "device": {"name":
+    "NVIDIA GeForce RTX 3060", "compute_capability": 86, "sm_count": 28, "available_sms": 28}, "problem": {"op": "mm",
+    "m": 512, "n": 4096, "k": 1024, "batch": 1, "a_dtype": "float16", "b_dtype": "float16", "out_dtype": "float16",
+    "precision": "ieee", "layout": "nt", "alignment": 16, "epilogue": "none"}, "count": 1, "choice": {"family": "tiled",
+    "block_m": 128, "block_n": 64, "block_k": 32, "num_warps": 4, "num_stages": 3, "group_m": 8, "split_k": 1},
+    "kernel": "gemm_tuner::tiled@0123456789ab", "latency_us": 93.5, "spread": null, "reason": "", "resources": null,
+    "versions": {"gemm_tuner": "0.1.0", "torch": "", "triton": "3.7.1", "driver": ""},
+    "time": "2026-01-02T03:04:05+00:00"}"""
+    assert Record.from_json(line) == record()
 
 
 def test_a_failed_trial_needs_no_latency_but_a_reason() -> None:

@@ -80,7 +80,7 @@ def test_what_the_lookup_table_cannot_say_is_told() -> None:
 
 
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
-@pytest.mark.parametrize("op", ["mm", "addmm", "bmm", "baddbmm", "int_mm"])
+@pytest.mark.parametrize("op", ["mm", "addmm", "bmm", "baddbmm", "int_mm", "mm_plus_mm"])
 def test_the_key_is_the_one_that_inductor_computes(op: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", minversion="2.13")
     tables = pytest.importorskip("torch._inductor.lookup_table")
@@ -103,6 +103,8 @@ def test_the_key_is_the_one_that_inductor_computes(op: str, layout: str, monkeyp
         operands.insert(0, torch.empty(80, device="meta").expand(48, 80))
     if op == "baddbmm":
         operands.insert(0, torch.empty(3, 48, 80, device="meta"))
+    if op == "mm_plus_mm":
+        operands *= 2
     nodes = [
         ir.InputBuffer(
             name=f"operand{i}",
@@ -121,6 +123,7 @@ def test_the_key_is_the_one_that_inductor_computes(op: str, layout: str, monkeyp
 def test_the_templates_are_named_as_inductor_names_them() -> None:
     pytest.importorskip("torch", minversion="2.13")
     from torch._inductor.kernel import bmm, mm
+    from torch._inductor.kernel.mm_plus_mm import aten_mm_plus_mm, mm_plus_mm_template
 
     ours = {}
     for op, dtype in {
@@ -129,6 +132,7 @@ def test_the_templates_are_named_as_inductor_names_them() -> None:
         "bmm": "float16",
         "baddbmm": "float16",
         "int_mm": "int8",
+        "mm_plus_mm": "float16",
     }.items():
         problem = GemmProblem(m=64, n=64, k=64, op=op, dtype=dtype)
         (entries,) = to_lookup_table([record(problem=problem)]).table.values()
@@ -139,4 +143,5 @@ def test_the_templates_are_named_as_inductor_names_them() -> None:
         "bmm": [bmm.bmm_template.uid, bmm.aten_bmm.uid],
         "baddbmm": [bmm.bmm_template.uid, bmm.aten_baddbmm.uid],
         "int_mm": [mm.mm_template.uid, mm.aten__int_mm.uid],
+        "mm_plus_mm": [mm_plus_mm_template.uid, aten_mm_plus_mm.uid],
     }

@@ -40,6 +40,47 @@ def test_only_winners_of_current_kernels_on_this_device_are_found() -> None:
     assert match is not None and match.exact and match.distance == 0 and "this problem" in match.why
 
 
+def test_a_kernel_without_a_hash_is_judged_by_its_name() -> None:
+    both, hashed = "inductor::mm_plus_mm", "inductor::mm_plus_mm@0123456789ab"
+    assert kernel_state(both, {both}) == kernel_state(both, {hashed}) == kernel_state(hashed, {hashed}) == "current"
+    assert kernel_state(hashed, {both}) == kernel_state(both, KERNELS) == "unknown"
+    assert kernel_state(hashed, {both, "inductor::mm_plus_mm@ffffffffffff"}) == "stale"
+    assert kernel_state("inductor::mm", {both, hashed}) == "unknown"
+
+
+def test_of_several_winners_the_one_followed_by_the_same_goes_first() -> None:
+    later = "2026-01-03T00:00:00+00:00"
+    plain = record(latency_us=1.0)
+    gelu = record(latency_us=2.0, basis="measured", followed_by=("gelu",), kernel="inductor::mm@0123456789ab")
+    add = record(latency_us=3.0, basis="measured", followed_by=("add",), kernel=gelu.kernel, time=later)
+    worse = record(latency_us=4.0, followed_by=("gelu",), time=later)
+    index = Index([worse, add, gelu, plain], kernels={*KERNELS, gelu.kernel})
+    assert index.exact(PROBLEM, DEVICE) == add  # measured, if elsewhere
+    assert Index([plain, worse], kernels=KERNELS).exact(PROBLEM, DEVICE) == plain
+    assert index.exact(PROBLEM, DEVICE, followed_by=("gelu",)) == gelu
+    assert index.exact(PROBLEM, DEVICE, followed_by=("add",)) == add
+    assert index.exact(PROBLEM, DEVICE, followed_by=("mul",)) == add
+    match = index.look_up(PROBLEM, DEVICE, followed_by=("gelu",))
+    assert match is not None and match.record == gelu
+    near = index.look_up(PROBLEM.replace(m=500), DEVICE, followed_by=("gelu",))
+    assert near is not None and near.record == add
+
+
+def test_padding_is_remembered_until_the_sizes_have_a_winner() -> None:
+    odd = PROBLEM.replace(m=511, k=1023, alignment=1)
+    padded = record(padded_from=(511, 4096, 1023))
+    index = Index([padded], kernels=KERNELS)
+    assert index.padded(odd, DEVICE)
+    assert not index.padded(PROBLEM, DEVICE)
+    # what it is lowered to, and how the padded operands lie, is for Inductor to say
+    assert index.padded(odd.replace(layout="nn", op="addmm"), DEVICE)
+    for other in (odd.replace(m=510), odd.replace(a_dtype="bfloat16", b_dtype="bfloat16", out_dtype="bfloat16")):
+        assert not index.padded(other, DEVICE)
+    assert not index.padded(odd, DEVICE.with_available_sms(14))
+    assert not Index([padded, record(problem=odd)], kernels=KERNELS).padded(odd, DEVICE)
+    assert not Index([record(kind="trial", padded_from=(511, 4096, 1023))], kernels=KERNELS).padded(odd, DEVICE)
+
+
 def test_a_near_shape_is_found_by_distance_and_only_among_its_kin() -> None:
     near = record(problem=PROBLEM.replace(m=640))
     nearer = record(problem=PROBLEM.replace(m=448))
@@ -83,6 +124,8 @@ def test_compact_keeps_the_best_line_of_each_thing(tmp_path: Path) -> None:
         record(kind="trial", latency_us=5.0, time=later),
         record(kind="trial", choice=TOO_BIG),
         record(problem=PROBLEM.replace(m=1)),
+        record(followed_by=("gelu",)),
+        record(padded_from=(511, 4096, 1024)),
         record(kernel="inductor::mm@00", problem=PROBLEM.replace(m=2)),
     ]
     drop = [

@@ -122,6 +122,28 @@ def test_without_tensor_cores_from_triton_one_compile_is_evidence_enough(monkeyp
     assert "tensor-core" in outcome.winner.reason
 
 
+def test_what_only_inductor_computes_is_predicted_without_compiling(
+    double: CompileDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    both, path = GemmProblem(m=512, n=2048, k=2048, op="mm_plus_mm", dtype="bfloat16"), tmp_path / "r.jsonl"
+    fast_library(monkeypatch, 1e6)
+    outcome = tune([both, PREFILL], "rtx-3060", top_k=3, records=path).outcomes[0]
+    assert [problem for problem, _ in double.asked] == [PREFILL.problem]
+    best = rank(both, device("rtx-3060"), top_k=3)[0]
+    assert outcome.winner.choice == best.config
+    assert outcome.winner.latency_us == pytest.approx(best.latency_us)
+    trials = [each for each in read(path).records if each.problem == both and each.kind == "trial"]
+    assert [each.kernel for each in trials] == ["aten::mm_plus_mm", *["inductor::mm_plus_mm"] * 3]
+    assert {(each.basis, each.resources) for each in (*trials, outcome.winner)} == {("predicted", None)}
+    assert tune([both], "rtx-3060", records=path).outcomes[0].resumed
+
+    monkeypatch.undo()
+    (turing,) = tune([both.replace(a_dtype="float16", b_dtype="float16", out_dtype="float16")], "t4").outcomes
+    assert turing.winner.choice is None and "tensor-core" in turing.winner.reason
+    (shallow,) = tune([both.replace(k=16)], "rtx-3060").outcomes
+    assert shallow.winner.choice is None and "block_k must be below k" in shallow.winner.reason
+
+
 def test_problems_are_merged_and_the_slowest_go_first(double: CompileDouble, tmp_path: Path) -> None:
     seen: list[Progress] = []
     result = tune(

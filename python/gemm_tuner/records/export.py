@@ -15,8 +15,15 @@ from .lookup import better
 from .record import Fingerprint, Record
 
 SERVING_DTYPES = {"float8_e4m3fn": "fp8_w8a8", "int8": "int8_w8a8"}  # the engines' words; others keep torch's
-INDUCTOR_TEMPLATES = {"mm": "mm", "addmm": "mm", "bmm": "bmm", "baddbmm": "bmm", "int_mm": "mm"}
-ATEN_UIDS = {"int_mm": "aten::_int_mm"}  # where ATen's name is not Inductor's
+INDUCTOR_TEMPLATES = {
+    "mm": "mm",
+    "addmm": "mm",
+    "bmm": "bmm",
+    "baddbmm": "bmm",
+    "int_mm": "mm",
+    "mm_plus_mm": "mm_plus_mm",
+}
+ATEN_UIDS = {"int_mm": "aten::_int_mm", "mm_plus_mm": "aten::_mm_plus_mm"}  # where ATen's name is not Inductor's
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ def to_serving(records: Iterable[Record]) -> ServingExport:
             left.append(Left(record, "the library kernel won, and the form has no word for it"))
         elif record.choice.split_k > 1:
             left.append(Left(record, "the form has no split along k"))
+        elif record.problem.op == "mm_plus_mm":
+            left.append(Left(record, "the form has no sum of two products"))
         elif (name, size) in taken:
             left.append(Left(record, f"another winner has the entry {size} of {name}"))
         else:
@@ -116,6 +125,8 @@ def lookup_table_key(problem: GemmProblem, device: Fingerprint) -> str:
     if p.op == "baddbmm":
         addend = _node(p.out_dtype, p.batch, p.m, p.n, transposed=False, batched=True)
         nodes, scalars = f"({addend}, {a}, {b})", "+alpha=1&beta=1"
+    if p.op == "mm_plus_mm":
+        nodes = f"({a}, {b}, {a}, {b})"
     return f"{device.name}+{nodes}{scalars}+{p.op}"
 
 

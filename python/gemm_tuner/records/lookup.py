@@ -18,13 +18,16 @@ KernelState = Literal["current", "stale", "unknown"]
 def kernel_state(kernel: str, known: Collection[str]) -> KernelState:
     """Is the kernel that a record names still the one we have?
 
-    `known` are the ids with their source hashes ("gemm_tuner::tiled@1a2b…"). ATen is always current: it carries no
-    hash. A kernel of a name that is not known at all cannot be judged.
+    `known` are the ids with their source hashes ("gemm_tuner::tiled@1a2b…", "inductor::mm@3c4d…"). ATen is always
+    current: it carries no hash. So is a known kernel that a prediction names without one; and where only such a name is
+    known, another's hash cannot be judged. Nor can a kernel of a name that is not known at all.
     """
     if kernel.startswith("aten::") or kernel in known:
         return "current"
-    name = kernel.partition("@")[0]
-    return "stale" if any(each.partition("@")[0] == name for each in known) else "unknown"
+    name, at, _ = kernel.partition("@")
+    if not any(each.startswith(f"{name}@") for each in known):
+        return "unknown"
+    return "stale" if at else "current"
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,49 @@ class Index:
     """The winners of some records, ready to be looked up. `kernels` are the ids that are current (`kernel_state`)."""
 
     def __init__(self, records: Iterable[Record], *, kernels: Collection[str]) -> None:
-        self._exact: dict[tuple[Fingerprint, GemmProblem], Record] = {}
+        # by what the product is followed by; None holds the best of them all
+        self._exact: dict[tuple[Fingerprint, GemmProblem, tuple[str, ...] | None], Record] = {}
         self._near: dict[tuple[object, ...], dict[GemmProblem, Record]] = {}
+        self._padded: set[tuple[object, ...]] = set()
         for record in records:
             if record.kind != "winner" or kernel_state(record.kernel, kernels) != "current":
                 continue
-            key = (record.device, record.problem)
-            best = better(self._exact.get(key), record)
-            self._exact[key] = best
+            for followed_by in (record.followed_by, None):
+                key = (record.device, record.problem, followed_by)
+                self._exact[key] = best = better(self._exact.get(key), record)
             self._near.setdefault(_kinship(record.device, record.problem), {})[record.problem] = best
+            if record.padded_from is not None:
+                m, n, k = record.padded_from
+                self._padded.add(_before_padding(record.device, record.problem.replace(m=m, n=n, k=k)))
 
-    def exact(self, problem: GemmProblem, device: DeviceSpec) -> Record | None:
-        """The winner of this very problem on this very device."""
-        return self._exact.get((Fingerprint.of(device), problem))
+    def exact(self, problem: GemmProblem, device: DeviceSpec, *, followed_by: tuple[str, ...] = ()) -> Record | None:
+        """The winner of this very problem on this very device: of several, one learned where the same ops followed,
+        unless that is a prediction and another was measured."""
+        here = Fingerprint.of(device)
+        any_context = self._exact.get((here, problem, None))
+        same_context = self._exact.get((here, problem, followed_by), any_context)
+        is_worse = same_context is not None and any_context is not None and same_context.basis > any_context.basis
+        return any_context if is_worse else same_context
 
-    def look_up(self, problem: GemmProblem, device: DeviceSpec, *, max_distance: float = MAX_DISTANCE) -> Match | None:
+    def problems(self, device: DeviceSpec) -> list[GemmProblem]:
+        """Those that have a winner on this very device."""
+        here = Fingerprint.of(device)
+        return [problem for known, problem, followed_by in self._exact if known == here and followed_by is None]
+
+    def padded(self, problem: GemmProblem, device: DeviceSpec) -> bool:
+        """Has Inductor found padding worth while for these sizes on this device? Not where they have a winner."""
+        return _before_padding(Fingerprint.of(device), problem) in self._padded and self.exact(problem, device) is None
+
+    def look_up(
+        self,
+        problem: GemmProblem,
+        device: DeviceSpec,
+        *,
+        followed_by: tuple[str, ...] = (),
+        max_distance: float = MAX_DISTANCE,
+    ) -> Match | None:
         """The best record for the problem: exact, else the nearest whose config is legal for it here, else None."""
-        found = self.exact(problem, device)
+        found = self.exact(problem, device, followed_by=followed_by)
         if found is not None:
             return Match(found, True, 0.0, f"{found.basis} for this problem on this device")
         kin = self._near.get(_kinship(Fingerprint.of(device), problem), {}).values()
@@ -87,3 +116,9 @@ def _kinship(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
     """What near problems share. Alignment too: it sets how wide loads are, so another one is another kernel."""
     p = problem
     return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision, p.alignment)
+
+
+def _before_padding(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
+    """What padding leaves as it was, and the sizes that it changes. Op and layout follow from how it is lowered."""
+    p = problem
+    return (device, p.batch, p.m, p.n, p.k, p.a_dtype, p.b_dtype, p.precision)

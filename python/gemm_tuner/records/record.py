@@ -66,6 +66,11 @@ class Record:
     `choice` is None for the library kernel (ATen). `latency_us` is None only for a trial that gave no time, and
     `reason` then says why. `spread` is relative to `latency_us` and is None where nothing was measured. `resources`
     are the compiler's own, where the candidate was compiled. `count` is how often the model runs the problem.
+
+    Known only where Inductor compiled the graph: `fused`, whether what follows was fused into the chosen kernel (None
+    where nobody looked); `followed_by`, the ATen ops that use the product, sorted ("gelu"); `padded_from`, the m, n, k
+    that Inductor padded to the problem's.
+
     Raises RecordsError where the fields contradict each other.
     """
 
@@ -81,6 +86,9 @@ class Record:
     reason: str = ""
     resources: KernelResources | None = None
     count: int = 1
+    fused: bool | None = None
+    followed_by: tuple[str, ...] = ()
+    padded_from: tuple[int, int, int] | None = None
     time: str = ""
 
     def __post_init__(self) -> None:
@@ -96,7 +104,9 @@ class Record:
         return datetime.datetime.fromisoformat(self.time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values in the order of the file format."""
+        """Plain values in the order of the file format; the fields that Inductor alone can fill only where it did."""
+        followed_by, padded_from = list(self.followed_by), self.padded_from and list(self.padded_from)
+        learned = {"fused": self.fused, "followed_by": followed_by or None, "padded_from": padded_from}
         return {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -110,6 +120,7 @@ class Record:
             "spread": self.spread,
             "reason": self.reason,
             "resources": None if self.resources is None else self.resources.to_dict(),
+            **{name: value for name, value in learned.items() if value is not None},
             "versions": asdict(self.versions),
             "time": self.time,
         }
@@ -149,6 +160,9 @@ class Record:
                 reason=values.get("reason", ""),
                 resources=None if resources is None else KernelResources.from_dict(resources),
                 count=values.get("count", 1),
+                fused=values.get("fused"),
+                followed_by=_tuple(values.get("followed_by", [])),
+                padded_from=None if values.get("padded_from") is None else _tuple(values["padded_from"]),
                 time=values["time"],
             )
         except KeyError as error:
@@ -179,8 +193,18 @@ def _from_fields(cls: Any, values: dict[str, Any]) -> Any:
     return cls(**known)
 
 
+def _tuple(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError(f"a list was expected, got {value!r}")
+    return tuple(value)
+
+
 def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _fault(record: Record) -> str | None:
@@ -202,10 +226,27 @@ def _fault(record: Record) -> str | None:
         record.basis == "predicted" or not (record.spread == 0 or _positive(record.spread))
     ):
         return f"spread must be a number from 0 on, and is for measurements only, got {record.spread!r}"
-    if not isinstance(record.count, int) or isinstance(record.count, bool) or record.count < 1:
+    if not _whole(record.count):
         return f"count must be a whole number from 1 on, got {record.count!r}"
     try:
         offset = datetime.datetime.fromisoformat(record.time).utcoffset()
     except ValueError:
         return f"time must be ISO 8601, got {record.time!r}"
-    return None if offset == datetime.timedelta(0) else f"time must be in UTC (+00:00), got {record.time!r}"
+    if offset != datetime.timedelta(0):
+        return f"time must be in UTC (+00:00), got {record.time!r}"
+    return _fault_of_what_inductor_did(record)
+
+
+def _fault_of_what_inductor_did(record: Record) -> str | None:
+    if not (record.fused is None or isinstance(record.fused, bool)):
+        return f"fused must be true, false or left out, got {record.fused!r}"
+    names = record.followed_by
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names) or list(names) != sorted(names):
+        return f"followed_by must be names in alphabetical order, got {names!r}"
+    small, own = record.padded_from, (record.problem.m, record.problem.n, record.problem.k)
+    if small is None:
+        return None
+    if not isinstance(small, tuple) or len(small) != 3 or not all(map(_whole, small)):
+        return f"padded_from must be the three sizes m, n and k, got {small!r}"
+    padded = small != own and all(one <= other for one, other in zip(small, own, strict=True))
+    return None if padded else f"padded_from must be smaller than the problem's sizes {own}, got {small!r}"

@@ -40,9 +40,10 @@ def merge(sources: Sequence[str | Path], target: str | Path) -> Tally:
 def compact(path: str | Path, target: str | Path | None = None, *, kernels: Collection[str]) -> Tally:
     """Keeps the best line for each thing known, and drops what it supersedes; in place unless a target is named.
 
-    Of the winners of one problem on one device the best stays (measured beats predicted, then the newest); of the
-    trials of one kernel with one choice, likewise. Lines whose kernel is known to have changed go too: no look-up
-    would ever use them. Foreign lines stay; torn ones go. The file is replaced atomically, under its lock.
+    Of the winners of one problem on one device the best stays (measured beats predicted, then the newest), for each set
+    of ops that follow it and each size that it was padded from; of the trials of one kernel with one choice, likewise.
+    Lines whose kernel is known to have changed go too: no look-up would ever use them. Foreign lines stay; torn ones
+    go. The file is replaced atomically, under its lock.
     """
     path = Path(path)
     target = Path(target or path)
@@ -107,7 +108,7 @@ def _verdict(line: Line, kernels: Collection[str], device: DeviceSpec | None, ve
 def _subject(record: Record) -> tuple[object, ...]:
     """What a record speaks of: two of the same subject cannot both be needed."""
     if record.kind == "winner":
-        return (record.device, record.problem)
+        return (record.device, record.problem, record.followed_by, record.padded_from)
     return (record.device, record.problem, record.choice, record.kernel)
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch._inductor.ir import ChoiceCaller
 
 PRIVATE_NAMES = (
+    "torch._inductor:list_mode_options",
     "torch._inductor.choices:InductorChoices._finalize_template_configs",
     "torch._inductor.choices:InductorChoices.can_fuse",
     "torch._inductor.compile_fx:compile_fx",
@@ -73,6 +74,31 @@ PRIVATE_NAMES = (
     "torch.compiler.config:cache_key_tag",
     "torch.fx.experimental.symbolic_shapes:free_unbacked_symbols",
     "torch.utils._sympy.functions:Mod",
+)
+# Those that only an instance has, or that cannot be asked for outside a compile: checked in the sources alone.
+PRIVATE_ATTRIBUTES = (
+    "torch._inductor.codegen.common:KernelTemplate.src_hash",
+    "torch._inductor.graph:GraphLowering.current_node",
+    "torch._inductor.graph:GraphLowering.scheduler",
+    "torch._inductor.graph:GraphLowering.sizevars",
+    "torch._inductor.kernel_template_choice:DictKernelTemplateParams.to_kwargs",
+    "torch._inductor.kernel_template_choice:KernelTemplateChoice.extra_kwargs",
+    "torch._inductor.kernel_template_choice:KernelTemplateChoice.inputs",
+    "torch._inductor.kernel_template_choice:KernelTemplateChoice.layout",
+    "torch._inductor.kernel_template_choice:KernelTemplateChoice.params",
+    "torch._inductor.kernel_template_choice:KernelTemplateChoice.template",
+    "torch._inductor.scheduler:BaseSchedulerNode.get_template_node",
+    "torch._inductor.scheduler:BaseSchedulerNode.is_template",
+    "torch._inductor.scheduler:Scheduler.name_to_fused_node",
+    "torch._inductor.select_algorithm:AlgorithmSelectorCache.feedback_saver_fns",
+    "torch._inductor.select_algorithm:AlgorithmSelectorCache.preprocessing_fns",
+    "torch._inductor.select_algorithm:TritonTemplateCaller.annotations",
+    "torch._inductor.select_algorithm:TritonTemplateCaller.make_kernel_render",
+    "torch._inductor.sizevars:SizeVarAllocator.optimization_hint",
+    "torch._inductor.sizevars:SizeVarAllocator.statically_known_true",
+    "torch._inductor.virtualized:V.choices",
+    "torch._inductor.virtualized:V.graph",
+    "torch._inductor.virtualized:V.set_choices_handler",
 )
 
 TEMPLATES = {"triton::mm": mm_template, "triton::bmm": bmm_template, "triton::mm_plus_mm": mm_plus_mm_template}
@@ -168,7 +194,7 @@ def _hint(size: Any) -> int:
     if isinstance(size, (int, sympy.Integer)):
         return int(size)
     sizevars: Any = V.graph.sizevars
-    return int((getattr(sizevars, "optimization_hint", None) or sizevars.size_hint)(size))  # the latter in 2.11
+    return int(sizevars.optimization_hint(size))
 
 
 def followers() -> tuple[str, ...]:

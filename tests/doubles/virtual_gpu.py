@@ -69,6 +69,8 @@ def virtual_gpu(
         stack.enter_context(virtual_guard())
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor is deprecated")
+        # which would compute constants on the device
+        stack.enter_context(torch._inductor.config.patch(joint_graph_constant_folding=False))
         if not keep_cache:
             stack.enter_context(fresh_cache())
         _forget_devices()

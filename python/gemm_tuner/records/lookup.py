@@ -72,7 +72,8 @@ class Index:
     def padded(self, problem: GemmProblem, device: DeviceSpec) -> bool:
         """Has Inductor found padding worth while for these sizes on this device? Not where they have a winner."""
         sizes = (problem.m, problem.n, problem.k, problem.batch)
-        return (*sizes, *_unsized(Fingerprint.of(device), problem)) in self._padded and self.exact(problem, device) is None
+        was_padded = (*sizes, *_unsized(Fingerprint.of(device), problem)) in self._padded
+        return was_padded and self.exact(problem, device) is None
 
     def look_up(
         self,

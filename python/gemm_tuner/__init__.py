@@ -21,6 +21,7 @@ from ._core import (
 )
 from .capture import capture
 from .devices import catalogue, device
+from .inductor.switch import disable, enable, enabled
 from .problems import CountedProblem, read_problems, write_problems
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ __all__ = [
     "capture",
     "catalogue",
     "device",
+    "disable",
+    "enable",
+    "enabled",
     "predict",
     "predict_library",
     "rank",

@@ -165,11 +165,7 @@ def _sustained(row: Row, peak_tflops: float) -> float:
 def completed(asked: DeviceSpec) -> DeviceSpec:
     """`asked` with what no driver tells, from the catalogued device of the same name, architecture and SMs if there is
     one: tensor-core rates (some data-centre parts are halved) and the sustained fraction, at the driver's clock."""
-
-    def identity(spec: DeviceSpec) -> tuple[str, int, int]:
-        return normalised(spec.name), spec.compute_capability, spec.sm_count
-
-    known = next((spec for spec in catalogue().values() if identity(spec) == identity(asked)), None)
+    known = reported(asked.name, asked.compute_capability, asked.sm_count)
     if known is None:
         return asked
     from_source = set() if "sustained_fraction" in known.estimated else {"sustained_fraction"}
@@ -177,6 +173,19 @@ def completed(asked: DeviceSpec) -> DeviceSpec:
         fma=known.fma,
         sustained_fraction=min(1.0, known.sustained_fraction * known.clock_mhz / asked.clock_mhz),
         estimated=[field for field in asked.estimated if field not in from_source],
+    )
+
+
+def reported(name: str, compute_capability: int, sm_count: int) -> DeviceSpec | None:
+    """The catalogued device that reports itself so."""
+    return next(
+        (
+            spec
+            for spec in catalogue().values()
+            if (normalised(spec.name), spec.compute_capability, spec.sm_count)
+            == (normalised(name), compute_capability, sm_count)
+        ),
+        None,
     )
 
 

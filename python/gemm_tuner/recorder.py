@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass_type
 
 from ._core import GemmProblem
+from .operand import stored
 
 if TYPE_CHECKING:
     from .capture import Capture
 
-MAX_ALIGNMENT = 16  # elements; beyond it no load gets wider
 ATTENTION = "aten::scaled_dot_product_attention"
 
 
@@ -111,42 +110,22 @@ def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype
 
     Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
     """
-    a_transposed, a_alignment = stored(a)
-    b_transposed, b_alignment = stored(b)
+    a_transposed, a_alignment = stored(a.shape, a.stride(), int(a.storage_offset()))
+    b_transposed, b_alignment = stored(b.shape, b.stride(), int(b.storage_offset()))
     return GemmProblem(
         op=op,
         m=a.shape[-2],
         n=b.shape[-1],
         k=a.shape[-1],
         batch=a.shape[0] if a.dim() == 3 else 1,
-        a_dtype=_word(a.dtype),
-        b_dtype=_word(b.dtype),
-        out_dtype=_word(out_dtype),
-        precision="tf32" if a.dtype == torch.float32 and _tf32_allowed() else "ieee",
+        a_dtype=dtype_word(a.dtype),
+        b_dtype=dtype_word(b.dtype),
+        out_dtype=dtype_word(out_dtype),
+        precision="tf32" if a.dtype == torch.float32 and tf32_allowed() else "ieee",
         layout=("t" if a_transposed else "n") + ("t" if b_transposed else "n"),
         alignment=min(a_alignment, b_alignment),
         epilogue=epilogue,
     )
-
-
-def stored(operand: torch.Tensor) -> tuple[bool, int]:
-    """Whether an operand [(batch,) rows, columns] is stored transposed, and its alignment in elements.
-
-    The rule is ATen's: one dimension must be contiguous and the other's pitch at least its length, or the operand is
-    first copied to a row-major one; Inductor asks the same of the strides. A vector is read along its length, and a
-    pitch over which nothing steps counts as that length. The alignment is the largest power of two, up to 16, that
-    divides the pitch, the batch stride and the offset into the storage.
-    """
-    rows, columns = operand.shape[-2:]
-    row_stride, column_stride = operand.stride()[-2:]
-    row_major = (column_stride == 1 or columns == 1) and (row_stride >= columns or rows == 1)
-    column_major = (row_stride == 1 or rows == 1) and (column_stride >= rows or columns == 1)
-    if not row_major and not column_major:
-        return False, gcd(MAX_ALIGNMENT, columns)
-    transposed = column_major and not (row_major and columns >= rows)
-    pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
-    batch_stride = operand.stride(0) if operand.dim() == 3 and operand.shape[0] > 1 else 0
-    return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, operand.storage_offset())
 
 
 def _is_symbolic(tensor: torch.Tensor) -> bool:
@@ -158,11 +137,13 @@ def _may_be_composite(func: Any, args: Any) -> bool:
     return func.namespace != "prim" and not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args)
 
 
-def _word(dtype: torch.dtype) -> str:
+def dtype_word(dtype: torch.dtype) -> str:
+    """As problems write it: "float16"."""
     return str(dtype).removeprefix("torch.")
 
 
-def _tf32_allowed() -> bool:
+def tf32_allowed() -> bool:
+    """May the float32 products of a GPU be computed in TF32?"""
     precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
     if precision is not None:  # torch 2.9 and later; there the older getters may raise
         return bool(precision == "tf32")

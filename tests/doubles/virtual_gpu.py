@@ -1,102 +1,218 @@
-"""A double of a GPU for Inductor: torch believes in a CUDA device of the given kind, and lowers graphs for it.
+"""A double of a GPU for torch, Inductor and Triton: torch believes in a CUDA device of the given kind.
 
-Nothing can run on it. Enough of the device is there to choose templates and to generate their Triton source on a
-machine without a GPU and with the CPU build of torch.
+Graphs are traced for it with fake tensors, lowered, and their kernels written and compiled for its architecture, on a
+machine without a GPU and with the CPU build of torch. Nothing runs on it: a launch does nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import _lru_cache_wrapper
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import torch
 
+from torch import nn
 
-class _Driver:
-    """What Inductor asks of Triton's active driver before anything is launched."""
+import gemm_tuner as gt
 
-    def __init__(self, compute_capability: int) -> None:
-        self._compute_capability = compute_capability
+from .graphs import Example, Graph, run_on_fakes
 
-    def get_current_target(self) -> Any:
-        from triton.backends.compiler import GPUTarget
+MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does depends on it
 
-        return GPUTarget("cuda", self._compute_capability, 32)
 
-    def get_current_device(self) -> int:
-        return 0
+@dataclass(frozen=True)
+class VirtualGpu:
+    """The device that torch believes in, and what was done for it since the block began.
 
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cuda", 0)
+    graphs: those that Inductor compiled, or took from its cache, oldest first.
+    """
+
+    spec: gt.DeviceSpec
+    graphs: list[Graph] = field(default_factory=list)
+
+    def compile(
+        self, model: nn.Module | Callable[..., torch.Tensor], *examples: Example, **options: Any
+    ) -> list[Graph]:
+        """Compiles and runs the model on fake tensors, as graphs.run_on_fakes says; the graphs that this added."""
+        before = len(self.graphs)
+        run_on_fakes(model, *examples, **options)
+        return self.graphs[before:]
 
 
 @contextmanager
-def virtual_gpu(compute_capability: int = 86, *, sm_count: int = 28, name: str = "virtual GPU") -> Iterator[None]:
-    """Within the block torch.cuda reports one device of that compute capability (86 for 8.6) and SM count."""
-    import triton
-    from torch._dynamo.device_interface import CudaInterface
-    from torch._inductor.runtime import triton_helpers
+def virtual_gpu(
+    device: str | gt.DeviceSpec = "rtx-3060", *, sm_count: int | None = None, keep_cache: bool = False
+) -> Iterator[VirtualGpu]:
+    """Within the block torch has one CUDA device: `device`, from the catalogue if it is a name, or with other SMs.
 
-    major, minor = divmod(compute_capability, 10)
-    properties = SimpleNamespace(
-        name=name,
+    Compiled code goes into a folder that ends with the block, unless the cache is to be kept. Kernels are compiled in
+    this process: no other would see the double. Blocks nest; the innermost device counts.
+    """
+    from torch._inductor.utils import fresh_cache
+
+    from .device_guard import virtual_guard
+
+    spec = gt.device(device) if isinstance(device, str) else device
+    if sm_count is not None:
+        spec = spec.replace(sm_count=sm_count, available_sms=sm_count)
+    with ExitStack() as stack:
+        for owner, name, replacement in _replacements(spec):
+            stack.enter_context(mock.patch.object(owner, name, replacement, create=True))
+        for remembered in _remembered_devices():
+            stack.enter_context(mock.patch.dict(remembered, clear=True))
+        stack.enter_context(virtual_guard())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor is deprecated")
+        if not keep_cache:
+            stack.enter_context(fresh_cache())
+        _forget_devices()
+        stack.callback(_forget_devices)
+        gpu = VirtualGpu(spec)
+        stack.enter_context(_collected(gpu.graphs))
+        yield gpu
+
+
+@contextmanager
+def _collected(graphs: list[Graph]) -> Iterator[None]:
+    from torch._inductor.output_code import CompiledFxGraph
+
+    finish = CompiledFxGraph.post_compile
+
+    def post_compile(graph: Any, inputs: Any, constants: Any, options: Any) -> Any:
+        graphs.append(Graph(graph.source_code, is_backward=bool(options.get("is_backward"))))
+        return finish(graph, inputs, constants, options)
+
+    with mock.patch.object(CompiledFxGraph, "post_compile", post_compile):
+        yield
+
+
+def _properties(spec: gt.DeviceSpec) -> SimpleNamespace:
+    """What torch.cuda.get_device_properties returns."""
+    major, minor = divmod(spec.compute_capability, 10)
+    return SimpleNamespace(
+        name=spec.name,
         major=major,
         minor=minor,
-        multi_processor_count=sm_count,
-        total_memory=12 << 30,
+        multi_processor_count=spec.sm_count,
+        total_memory=MEMORY_BYTES,
         warp_size=32,
-        regs_per_multiprocessor=65536,
-        max_threads_per_multi_processor=1536,
+        clock_rate=spec.clock_mhz * 1000,
+        regs_per_multiprocessor=spec.registers_per_sm,
+        max_threads_per_multi_processor=spec.max_threads_per_sm,
         max_threads_per_block=1024,
-        shared_memory_per_block=49152,
-        shared_memory_per_block_optin=101376,
-        shared_memory_per_multiprocessor=102400,
-        L2_cache_size=3 << 20,
+        shared_memory_per_block=48 << 10,
+        shared_memory_per_block_optin=spec.smem_per_block_optin_bytes,
+        shared_memory_per_multiprocessor=spec.smem_per_sm_bytes,
+        L2_cache_size=spec.l2_bytes,
+        is_integrated=0,
+        is_multi_gpu_board=0,
         gcnArchName="",
-        uuid="00000000-0000-0000-0000-000000000000",
+        uuid=spec.uuid or "00000000-0000-0000-0000-000000000000",
     )
+
+
+def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
+    """(owner, attribute, double) of everything that would ask for, or act on, a real device."""
+    import triton
+    from torch._dynamo.device_interface import CudaInterface
+    from torch._inductor import async_compile, select_algorithm
+    from torch._inductor.runtime import triton_helpers
+    from torch._inductor.runtime.triton_heuristics import CachingAutotuner, StaticTritonCompileResult
+    from torch._subclasses import fake_tensor
+
+    from .virtual_driver import VirtualDriver
+
+    properties = _properties(spec)
     answers: dict[str, Any] = {
         "is_available": True,
         "device_count": 1,
         "current_device": 0,
+        "set_device": None,
         "get_device_properties": properties,
         "_get_device_properties": properties,
-        "get_device_capability": (major, minor),
+        "get_device_name": spec.name,
+        "get_device_capability": (properties.major, properties.minor),
+        "get_arch_list": [f"sm_{spec.compute_capability}"],
+        "mem_get_info": (MEMORY_BYTES, MEMORY_BYTES),
+        "memory_allocated": 0,
+        "max_memory_allocated": 0,
         "_is_compiled": True,
         "_lazy_init": None,
         "_exchange_device": 0,
         "_maybe_exchange_device": 0,
         "synchronize": None,
+        "set_rng_state": None,
+        "is_current_stream_capturing": False,
     }
-    interface = ("current_device", "device_count", "get_device_properties", "synchronize")
-    workers = ("current_device", "get_device_properties")
-    with ExitStack() as stack:
-        patch = stack.enter_context
-        for attribute, answer in answers.items():
-            patch(mock.patch.object(torch.cuda, attribute, lambda *_, answer=answer, **__: answer, create=True))
-        for owner, attributes in ((CudaInterface, interface), (CudaInterface.Worker, workers)):
-            for attribute in attributes:
-                answer = answers[attribute]
-                replacement = staticmethod(lambda *_, answer=answer, **__: answer)
-                patch(mock.patch.object(owner, attribute, replacement))
-        patch(mock.patch.object(triton_helpers, "set_driver_to_gpu"))
-        # set_active would first look for a real driver, to return to it
-        patch(mock.patch.object(triton.runtime.driver, "_active", _Driver(compute_capability)))
-        _forget_devices()
-        stack.callback(_forget_devices)
-        yield
+    for name, answer in answers.items():
+        yield torch.cuda, name, _always(answer)
+        if name.removeprefix("_") in vars(CudaInterface):  # which took torch.cuda's own at its import
+            yield CudaInterface, name.removeprefix("_"), staticmethod(_always(answer))
+    yield torch.cuda, "get_rng_state", lambda *_: torch.zeros(16, dtype=torch.uint8)
+    yield torch._C, "_cuda_getCurrentRawStream", _always(0)
+    yield CudaInterface, "get_raw_stream", staticmethod(_always(0))
+    yield fake_tensor, "init_gpu_context", _always(None)
+    # as on machines where there is no CUDA: torch.tensor(2.0, device="cuda") is made on the CPU, then said to be moved
+    yield fake_tensor.FakeTensorMode, "avoid_device_init", property(_always(True))
+    yield triton_helpers, "set_driver_to_gpu", _always(None)
+    # set_active would first look for a real driver, to return to it
+    yield triton.runtime.driver, "_active", VirtualDriver(spec)
+    # torch's own launcher of cubins is part of its CUDA build
+    yield StaticTritonCompileResult, "can_statically_launch", staticmethod(_always(None))
+    # the compiled code's own ways to allocate and view, and its choice among kernels that the first call would time
+    yield torch._C._dynamo.guards, "_empty_strided_cuda", _empty_strided
+    yield torch._C._dynamo.guards, "_reinterpret_tensor", _reinterpret
+    yield CachingAutotuner, "autotune_to_one_config", _take_the_first
+    yield async_compile, "get_compile_threads", _always(1)
+    yield select_algorithm, "get_num_workers", _always(1)
+
+
+def _empty_strided(size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty_strided(size, stride, dtype=dtype, device="cuda:0")
+
+
+def _reinterpret(tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], offset: int = 0) -> torch.Tensor:
+    return torch.as_strided(tensor, size, stride, tensor.storage_offset() + offset)
+
+
+def _take_the_first(autotuner: Any, *_: Any, **__: Any) -> None:
+    autotuner.launchers = autotuner.launchers[:1]
+
+
+def _always(answer: Any) -> Callable[..., Any]:
+    return lambda *_, **__: answer
+
+
+def _remembered_devices() -> tuple[dict[str, Any], ...]:
+    """Where torch keeps the properties of devices that it once asked for."""
+    from torch._dynamo import device_interface
+
+    return device_interface.caching_worker_device_properties, device_interface.caching_worker_current_devices
 
 
 def _forget_devices() -> None:
-    """Inductor remembers the device that it first saw; a test may want another one."""
-    from torch._inductor import utils
-    from torch._inductor.runtime.hints import DeviceProperties
-    from torch.utils._triton import has_triton
+    """Empties what remembers a device through functools: the next one may be another."""
+    import torch._inductor.utils
+    import torch.utils._triton
+    from torch._inductor import codecache, kernel
+    from torch._inductor.runtime import hints
 
-    of_a_device = (DeviceProperties.create, utils.get_num_sms, utils.is_big_gpu, utils.get_max_num_sms)
-    for remembering in (*of_a_device, has_triton):
-        if hasattr(remembering, "cache_clear"):
-            remembering.cache_clear()
+    owners = (
+        torch.cuda,
+        torch.utils._triton,
+        torch._inductor.utils,
+        kernel.mm,
+        hints.DeviceProperties,
+        codecache.CacheBase,
+    )
+    for owner in owners:
+        for name in dir(owner):
+            remembering = getattr(owner, name, None)
+            if isinstance(remembering, _lru_cache_wrapper):
+                remembering.cache_clear()

@@ -61,19 +61,26 @@ class Index:
                 self._exact[key] = best = better(self._exact.get(key), record)
             self._near.setdefault(_kinship(record.device, record.problem), {})[record.problem] = best
             if record.padded_from is not None:
-                unsized = _unsized(record.device, record.problem)
-                self._padded.add((*record.padded_from, record.problem.batch, *unsized))
+                m, n, k = record.padded_from
+                self._padded.add(_before_padding(record.device, record.problem.replace(m=m, n=n, k=k)))
 
     def exact(self, problem: GemmProblem, device: DeviceSpec, *, followed_by: tuple[str, ...] = ()) -> Record | None:
-        """The winner of this very problem on this very device: of several, one learned where the same ops followed."""
+        """The winner of this very problem on this very device: of several, one learned where the same ops followed,
+        unless that is a prediction and another was measured."""
         here = Fingerprint.of(device)
-        return self._exact.get((here, problem, followed_by)) or self._exact.get((here, problem, None))
+        any_context = self._exact.get((here, problem, None))
+        same_context = self._exact.get((here, problem, followed_by), any_context)
+        is_worse = same_context is not None and any_context is not None and same_context.basis > any_context.basis
+        return any_context if is_worse else same_context
+
+    def problems(self, device: DeviceSpec) -> list[GemmProblem]:
+        """Those that have a winner on this very device."""
+        here = Fingerprint.of(device)
+        return [problem for known, problem, followed_by in self._exact if known == here and followed_by is None]
 
     def padded(self, problem: GemmProblem, device: DeviceSpec) -> bool:
         """Has Inductor found padding worth while for these sizes on this device? Not where they have a winner."""
-        sizes = (problem.m, problem.n, problem.k, problem.batch)
-        was_padded = (*sizes, *_unsized(Fingerprint.of(device), problem)) in self._padded
-        return was_padded and self.exact(problem, device) is None
+        return _before_padding(Fingerprint.of(device), problem) in self._padded and self.exact(problem, device) is None
 
     def look_up(
         self,
@@ -107,9 +114,11 @@ def better(one: Record | None, other: Record) -> Record:
 
 def _kinship(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
     """What near problems share. Alignment too: it sets how wide loads are, so another one is another kernel."""
-    return (*_unsized(device, problem), problem.alignment)
-
-
-def _unsized(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
     p = problem
-    return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision)
+    return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision, p.alignment)
+
+
+def _before_padding(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
+    """What padding leaves as it was, and the sizes that it changes. Op and layout follow from how it is lowered."""
+    p = problem
+    return (device, p.batch, p.m, p.n, p.k, p.a_dtype, p.b_dtype, p.precision)

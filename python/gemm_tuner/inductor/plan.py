@@ -1,0 +1,209 @@
+"""What Inductor is offered for one problem, and why. Values in, values out; nothing here knows torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+from .._core import (
+    DeviceSpec,
+    GemmConfig,
+    GemmProblem,
+    Prediction,
+    predict_library,
+    rank,
+    space,
+    tensor_core_rate,
+    why_illegal,
+)
+from ..compile import Failed, compile_candidates
+from ..errors import GemmTunerError
+from ..records import Fingerprint, Record, aten_kernel, shape_distance
+from ..tuning import MARGIN
+
+Policy = Literal["measure", "lookup", "predict"]
+POLICIES: tuple[Policy, ...] = ("measure", "lookup", "predict")
+
+SERVED_FAMILY = "tiled"  # what Inductor's own templates are
+_PROBE = GemmConfig(block_m=64, block_n=64, block_k=64, num_warps=4, num_stages=2)
+_PROBE_SIZE = 128  # of a product that every architecture's tensor cores take
+_DRAM_PASSES = 2  # padding reads an operand and writes it again
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The candidates of one problem: Triton configs, best first, and ATen beside them where `library`.
+
+    One candidate is a choice, which nobody benchmarks. record: what settled it, where a record did.
+    """
+
+    configs: tuple[GemmConfig, ...]
+    library: bool
+    why: str
+    record: Record | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """True where there is nothing left to measure."""
+        return len(self.configs) + self.library == 1
+
+    @property
+    def keeps_unfused(self) -> bool:
+        """True where it was measured that what follows the product runs faster in a kernel of its own."""
+        return self.record is not None and self.record.choice is not None and self.record.fused is False
+
+
+def only_library(why: str) -> Plan:
+    """ATen and nothing else."""
+    return Plan((), True, why)
+
+
+def from_record(record: Record) -> Plan:
+    """The record's choice and nothing else."""
+    why = f"{record.basis} record of {record.time}"
+    if record.choice is None:
+        return replace(only_library(f"{why}{': ' + record.reason if record.reason else ''}"), record=record)
+    return Plan((record.choice,), False, why, record)
+
+
+def without_record(
+    problem: GemmProblem,
+    device: DeviceSpec,
+    policy: Policy,
+    top_k: int,
+    *,
+    evidence: Callable[[GemmProblem, DeviceSpec], str | None],
+    near: Record | None = None,
+) -> Plan:
+    """What to do about a problem that no record settles.
+
+    problem: as Inductor's template computes it. evidence: why Triton must not be used for it on the device, or None.
+    near: the record of a near shape, whose config then races too.
+    """
+    if policy == "lookup":
+        return only_library("no record, and the policy is lookup")
+    served = [config for config in space(problem, device) if config.family == SERVED_FAMILY]
+    predictions = _different_tiles(rank(problem, device, top_k=len(served), configs=served), top_k) if served else []
+    if not predictions:
+        return only_library(f"no config is legal: {why_illegal(problem, GemmConfig(), device)}")
+    refused = evidence(problem, device)
+    if refused is not None:
+        return only_library(refused)
+    best, library_us = predictions[0], predict_library(problem, device)
+    if policy == "predict":
+        gain = 1 - best.latency_us / library_us
+        if gain > MARGIN:
+            return Plan((best.config,), False, f"no record; predicted to be {gain:.0%} faster than ATen")
+        return only_library(f"no record; the predicted gain of {gain:.0%} is not above the margin of {MARGIN:.0%}")
+    ranked = [each.config for each in predictions]
+    if near is not None and near.choice in served and near.choice not in ranked:
+        ranked = [near.choice, *ranked[: top_k - 1]]
+    return Plan(tuple(ranked), True, f"no record; {len(ranked)} candidates and ATen are measured")
+
+
+def no_tensor_cores(problem: GemmProblem, device: DeviceSpec) -> str | None:
+    """Why the installed Triton cannot use the tensor cores that ATen uses for such a problem; None where it can.
+
+    Found out by compiling one small product of the same types for the device's architecture. What the compiler said is
+    kept with the compiled candidates, so that it is asked once per architecture, types and Triton version.
+    """
+    if tensor_core_rate(problem, device) == 0:
+        return None
+    like = GemmProblem(
+        m=_PROBE_SIZE,
+        n=_PROBE_SIZE,
+        k=_PROBE_SIZE,
+        op=problem.op if problem.op in ("int_mm", "scaled_mm") else "mm",
+        a_dtype=problem.a_dtype,
+        b_dtype=problem.b_dtype,
+        out_dtype=problem.out_dtype,
+        precision=problem.precision,
+        layout="nt",
+    )
+    return _probe(like, device)
+
+
+@cache
+def _probe(problem: GemmProblem, device: DeviceSpec) -> str | None:
+    architecture = f"compute capability {device.compute_capability / 10:.1f}"
+    try:
+        found = compile_candidates(problem, [_PROBE], device, workers=1)[_PROBE]
+    except GemmTunerError as error:
+        return str(error)
+    if isinstance(found, Failed):
+        return f"Triton does not compile {problem.a_dtype} products for {architecture}: {found.reason}"
+    if found.resources.tensor_core_instructions == 0:
+        return f"Triton emits no tensor-core code for {problem.a_dtype} on {architecture}, and ATen uses tensor cores"
+    return None
+
+
+def padding_pays(problem: GemmProblem, padded: GemmProblem, device: DeviceSpec) -> bool:
+    """Is the padded problem, with the copies that padding takes, predicted to be faster for ATen beyond the margin?"""
+    element_bytes = {"float32": 4, "int32": 4, "int8": 1}.get(problem.a_dtype, 2)
+    copied = problem.batch * (padded.m * padded.k + padded.k * padded.n) * element_bytes
+    copy_us = _DRAM_PASSES * copied / (device.bandwidth_gbs * 1e3)
+    return predict_library(padded, device) + copy_us < predict_library(problem, device) * (1 - MARGIN)
+
+
+def served_winners(records: Iterable[Record]) -> list[Record]:
+    """The winners that Inductor's templates can run, measured trials aside.
+
+    A winner of a family that they lack (split_k) gives way to the best trial of theirs where that beats ATen's by the
+    margin, and to ATen otherwise: the records have the trials of both.
+    """
+    known = list(records)
+    trials: dict[tuple[Fingerprint, GemmProblem], list[Record]] = {}
+    for each in known:
+        if each.kind == "trial" and each.latency_us is not None:
+            trials.setdefault((each.device, each.problem), []).append(each)
+    return [
+        each if _is_served(each) else _next_best(each, trials.get((each.device, each.problem), []))
+        for each in known
+        if each.kind == "winner"
+    ]
+
+
+def difference(problem: GemmProblem, other: GemmProblem) -> str:
+    """The fields in which they differ: "n is 1000, not 1024"."""
+    ours, theirs = problem.to_dict(), other.to_dict()
+    return ", ".join(f"{name} is {ours[name]}, not {theirs[name]}" for name in ours if ours[name] != theirs[name])
+
+
+def nearest(problem: GemmProblem, known: Iterable[GemmProblem]) -> GemmProblem | None:
+    """Of `known`, the problem that differs in the fewest words (op, dtypes, layout…), then least in shape."""
+
+    def strangeness(other: GemmProblem) -> tuple[int, float]:
+        ours, theirs = problem.to_dict(), other.to_dict()
+        words = [name for name in ours if name not in ("m", "n", "k", "batch")]
+        return sum(ours[name] != theirs[name] for name in words), shape_distance(problem, other)
+
+    return min(known, key=strangeness, default=None)
+
+
+def _different_tiles(predictions: list[Prediction], top_k: int) -> list[Prediction]:
+    """The best `top_k` that differ in more than group_m, which the model tells apart least: each costs a compile."""
+    best: dict[GemmConfig, Prediction] = {}
+    for each in predictions:
+        best.setdefault(each.config.replace(group_m=1), each)
+    return list(best.values())[:top_k]
+
+
+def _is_served(record: Record) -> bool:
+    return record.choice is None or record.choice.family == SERVED_FAMILY
+
+
+def _next_best(winner: Record, trials: list[Record]) -> Record:
+    def latency_us(record: Record) -> float:
+        return record.latency_us or float("inf")
+
+    served = [each for each in trials if each.choice is not None and _is_served(each)]
+    library = [each for each in trials if each.choice is None]
+    best = min(served, key=latency_us, default=None)
+    if best is not None and (not library or latency_us(best) < min(map(latency_us, library)) * (1 - MARGIN)):
+        return replace(best, kind="winner", time=winner.time)
+    reason = f"{winner.choice.family if winner.choice else 'it'} won, which Inductor has no template for"
+    if library:
+        return replace(library[0], kind="winner", reason=reason, time=winner.time)
+    return replace(winner, choice=None, kernel=aten_kernel(winner.problem), reason=reason, resources=None, spread=None)

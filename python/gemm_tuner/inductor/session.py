@@ -1,0 +1,307 @@
+"""One `enable()`: what the user asked for, what is known, and what has happened. Nothing here knows torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .._core import DeviceSpec, GemmProblem
+from ..devices import device as find_device
+from ..errors import GemmTunerError, RecordsError
+from ..records import Fingerprint, Index, Record, append, read
+from ..settings import settings
+from ..tuning import current_kernels, present_versions
+from ..versions import installed_version
+from . import plan as planning
+from .plan import POLICIES, Plan, Policy
+
+log = logging.getLogger("gemm_tuner")
+
+LEARNED = "learned.jsonl"  # in the cache folder: what compiling has measured
+DEFAULT_TOP_K = 4
+_KEY_DIGITS = 16
+
+RecordsSource = str | os.PathLike[str] | Record
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `enable` was given, checked. records: those that the user supplied, read once, here.
+
+    device: what is compiled for, where that is not the GPU at hand. sm_budget: SMs that a kernel may use.
+    """
+
+    policy: Policy = "measure"
+    top_k: int = DEFAULT_TOP_K
+    records: tuple[Record, ...] = ()
+    device: DeviceSpec | None = None
+    sm_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {self.policy!r}")
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1:
+            raise ValueError(f"top_k must be a whole number from 1 on, got {self.top_k!r}")
+        if self.sm_budget is not None and self.sm_budget < 1:
+            raise ValueError(f"sm_budget must be at least 1, got {self.sm_budget}")
+
+
+def options(
+    records: RecordsSource | Iterable[RecordsSource] | None = None,
+    policy: Policy = "measure",
+    top_k: int = DEFAULT_TOP_K,
+    device: str | DeviceSpec | None = None,
+    sm_budget: int | None = None,
+) -> Options:
+    """Reads and checks; raises RecordsError, UnknownDeviceError and ValueError, before anything is switched on."""
+    sources = [] if records is None else [records] if isinstance(records, (str, os.PathLike, Record)) else records
+    known: list[Record] = []
+    for source in sources:
+        known.extend([source] if isinstance(source, Record) else read(Path(source)).records)
+    spec = find_device(device) if isinstance(device, str) else device
+    return Options(policy, top_k, tuple(known), spec, sm_budget)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The device that a compile is for. is_here: what runs now on the GPU at hand is a measurement of it."""
+
+    device: DeviceSpec
+    is_here: bool
+
+
+def target(given: Options, here: DeviceSpec | None) -> Target:
+    """What the options make of the GPU at hand, which may be missing where another device was named.
+
+    An SM budget below what kernels can really use is a plan for another day: what is timed now uses more SMs.
+    """
+    wanted = given.device or here
+    if wanted is None:
+        raise ValueError("there is no GPU at hand and no device was named")
+    if given.sm_budget is not None:
+        wanted = wanted.with_available_sms(given.sm_budget)
+    return Target(wanted, here is not None and Fingerprint.of(wanted) == Fingerprint.of(here))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one product of one graph.
+
+    hint: a size was only a hint. chosen: kernel id and config, as a record says it; None while nothing is compiled.
+    nearest: for a miss, the closest problem that there is a record of, and how it differs.
+    """
+
+    problem: GemmProblem
+    plan: Plan
+    is_hint: bool = False
+    nearest: GemmProblem | None = None
+
+    @property
+    def is_hit(self) -> bool:
+        """True where a record answered."""
+        return self.plan.record is not None
+
+    def __str__(self) -> str:
+        size = " (dynamic: sizes are hints)" if self.is_hint else ""
+        near = f"; nearest record: {planning.difference(self.problem, self.nearest)}" if self.nearest else ""
+        choice = ", ".join([*map(str, self.plan.configs), *(["ATen"] if self.plan.library else [])])
+        return f"{self.problem}{size}: {choice}; {self.plan.why}{near}"
+
+
+@dataclass
+class Report:
+    """What was asked and answered while a session was on; `learned` are the records that compiling added."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    learned: list[Record] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # products that stock Inductor kept, and why
+
+    @property
+    def hits(self) -> list[Decision]:
+        """Decisions that a record made."""
+        return [each for each in self.decisions if each.is_hit]
+
+    @property
+    def misses(self) -> list[Decision]:
+        """Decisions without a record."""
+        return [each for each in self.decisions if not each.is_hit]
+
+    def __str__(self) -> str:
+        return f"{len(self.hits)} hits, {len(self.misses)} misses, {len(self.learned)} records learned"
+
+
+class Session:
+    """Options, the records that answer, and the report. Shared by every compile that it covers, in any thread."""
+
+    def __init__(self, given: Options) -> None:
+        self.options = given
+        self.report = Report()
+        self._lock = threading.RLock()
+        self._learned: list[Record] | None = None
+        self._indices: dict[frozenset[str], Index] = {}
+        self._padded: dict[GemmProblem, tuple[int, int, int]] = {}
+        self._said: set[str] = set()
+
+    def key(self, aim: Target) -> str:
+        """What shapes a compiled graph, as text: for the keys of the caches of compiled graphs.
+
+        Records learned by compiling are left out: they must not invalidate the graphs that they come from.
+        """
+        parts: dict[str, Any] = {
+            "version": installed_version("gemm_tuner"),
+            "policy": self.options.policy,
+            "top_k": self.options.top_k,
+            "device": {
+                name: value.to_dict() if hasattr(value, "to_dict") else value
+                for name, value in aim.device.to_dict().items()
+            },
+            "here": aim.is_here,
+            "records": sorted(record.to_json() for record in self.options.records),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+
+    def decide(
+        self,
+        problem: GemmProblem,
+        aim: Target,
+        *,
+        computed: GemmProblem,
+        kernels: frozenset[str],
+        followed_by: tuple[str, ...] = (),
+        is_hint: bool = False,
+    ) -> Plan:
+        """The plan for one product, noted in the report.
+
+        computed: the problem as Inductor's template computes it, which may use IEEE float32 where ATen uses TF32.
+        kernels: the ids of Inductor's templates as installed. followed_by: the operators that use the product.
+        """
+        index = self._index(kernels)
+        record = index.exact(problem, aim.device, followed_by=followed_by)
+        close = None
+        if record is not None:
+            plan = planning.from_record(record)
+        else:
+            close = planning.nearest(problem, index.problems(aim.device))
+            match = index.look_up(problem, aim.device)
+            policy = self.options.policy
+            if policy == "measure" and not aim.is_here:
+                self.say(f"nothing can be measured for {Fingerprint.of(aim.device)} here: the policy is now predict")
+                policy = "predict"
+            plan = planning.without_record(
+                computed,
+                aim.device,
+                policy,
+                self.options.top_k,
+                evidence=planning.no_tensor_cores,
+                near=match.record if match else None,
+            )
+        decision = Decision(problem, plan, is_hint, close)
+        with self._lock:
+            self.report.decisions.append(decision)
+        log.info("%s", decision)
+        return plan
+
+    def decide_padding(
+        self, problem: GemmProblem, padded: GemmProblem, aim: Target, kernels: frozenset[str]
+    ) -> bool | None:
+        """Is the problem to be padded? None where that must be measured, and may be."""
+        index = self._index(kernels)
+        if index.exact(problem, aim.device) is not None:
+            return False
+        if index.padded(problem, aim.device):
+            self.note_padded(problem, padded)
+            return True
+        if self.options.policy == "measure" and aim.is_here:
+            return None
+        pays = planning.padding_pays(problem, padded, aim.device)
+        if pays:
+            self.note_padded(problem, padded)
+        return pays
+
+    def note_padded(self, problem: GemmProblem, padded: GemmProblem) -> None:
+        """Remembers where a padded problem comes from, for the record that may follow."""
+        with self._lock:
+            self._padded[_shape_of(padded)] = (problem.m, problem.n, problem.k)
+
+    def padded_from(self, problem: GemmProblem) -> tuple[int, int, int] | None:
+        """The sizes that were padded to this problem's, if they were."""
+        with self._lock:
+            return self._padded.get(_shape_of(problem))
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Keeps what a compile measured: in this process, and in the file that later ones start from."""
+        path = settings().cache_dir / LEARNED
+        with self._lock:
+            self.report.learned.extend(records)
+            self._learned = [*self._known(), *records]
+            self._indices.clear()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            append(path, records)
+        except (OSError, GemmTunerError) as error:
+            log.warning("what compiling measured is not kept: %s", error)
+
+    def say(self, sentence: str) -> None:
+        """Logs it, once."""
+        with self._lock:
+            if sentence in self._said:
+                return
+            self._said.add(sentence)
+        log.info("%s", sentence)
+
+    def leave(self, why: str) -> None:
+        """Notes a product that stays as stock Inductor has it."""
+        with self._lock:
+            self.report.left.append(why)
+        self.say(why)
+
+    def _index(self, kernels: frozenset[str]) -> Index:
+        with self._lock:
+            if kernels not in self._indices:
+                known = planning.served_winners([*self.options.records, *self._known()])
+                self._indices[kernels] = Index(known, kernels=current_kernels() | kernels)
+            return self._indices[kernels]
+
+    def _known(self) -> list[Record]:
+        if self._learned is None:
+            path = settings().cache_dir / LEARNED
+            try:
+                self._learned = list(read(path).records) if path.exists() else []
+            except RecordsError as error:
+                log.warning("what earlier compiles measured cannot be used: %s", error)
+                self._learned = []
+        return self._learned
+
+
+def _shape_of(problem: GemmProblem) -> GemmProblem:
+    """What two problems share that differ only in what padding changes besides the sizes: op, layout, alignment."""
+    return GemmProblem(
+        m=problem.m,
+        n=problem.n,
+        k=problem.k,
+        op="mm" if problem.batch == 1 else "bmm",
+        batch=problem.batch,
+        a_dtype=problem.a_dtype,
+        b_dtype=problem.b_dtype,
+        out_dtype=problem.out_dtype,
+    )
+
+
+__all__ = [
+    "DEFAULT_TOP_K",
+    "Decision",
+    "Options",
+    "Report",
+    "Session",
+    "Target",
+    "options",
+    "present_versions",
+    "target",
+]

@@ -1,0 +1,147 @@
+"""What Inductor is offered for one problem: plans, from values alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from gemm_tuner import DeviceSpec, GemmConfig, GemmProblem, catalogue, predict_library, rank, space, why_illegal
+from gemm_tuner.inductor.plan import (
+    Plan,
+    difference,
+    from_record,
+    nearest,
+    no_tensor_cores,
+    padding_pays,
+    served_winners,
+    without_record,
+)
+from gemm_tuner.records import Fingerprint, Record, Versions
+from gemm_tuner.sources import kernel_id
+from gemm_tuner.tuning import MARGIN
+
+RTX_3060 = catalogue()["rtx-3060"]
+PROBLEM = GemmProblem(m=512, n=2048, k=2048, dtype="float16", layout="nt")
+TILED = GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
+SPLIT = TILED.replace(family="split_k", split_k=4)
+
+
+def fit(problem: GemmProblem, device: DeviceSpec) -> str | None:
+    return None
+
+
+def record(choice: GemmConfig | None, latency_us: float = 100.0, kind: Literal["trial", "winner"] = "winner") -> Record:
+    return Record(
+        device=Fingerprint.of(RTX_3060),
+        problem=PROBLEM,
+        choice=choice,
+        kernel="aten::mm" if choice is None else kernel_id(choice.family),
+        latency_us=latency_us,
+        basis="predicted",
+        kind=kind,
+        versions=Versions("0"),
+    )
+
+
+@pytest.mark.parametrize("choice", [None, TILED])
+def test_a_record_is_one_choice(choice: GemmConfig | None) -> None:
+    plan = from_record(record(choice))
+    assert plan.is_settled
+    assert plan.library == (choice is None)
+    assert plan.configs == (() if choice is None else (choice,))
+
+
+def test_a_measured_loss_of_fusion_is_kept_and_an_unknown_one_is_not() -> None:
+    assert from_record(replace(record(TILED), fused=False)).keeps_unfused
+    assert not from_record(replace(record(TILED), fused=True)).keeps_unfused
+    assert not from_record(record(TILED)).keeps_unfused
+    assert not from_record(replace(record(None), fused=False)).keeps_unfused
+
+
+def test_measure_races_the_best_legal_tiles_against_aten() -> None:
+    plan = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit)
+    assert plan.library
+    assert len(plan.configs) == 4
+    assert not plan.is_settled
+    best = rank(PROBLEM, RTX_3060, configs=[c for c in space(PROBLEM, RTX_3060) if c.family == "tiled"])[0].config
+    assert plan.configs[0] == best
+    assert all(why_illegal(PROBLEM, config, RTX_3060) is None for config in plan.configs)
+    assert len({config.replace(group_m=1) for config in plan.configs}) == 4  # each is worth its compile
+
+
+def test_a_near_record_races_in_the_place_of_the_last() -> None:
+    ranked = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit).configs
+    legal = [c for c in space(PROBLEM, RTX_3060) if c.family == "tiled" and c not in ranked]
+    plan = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(legal[-1]))
+    assert plan.configs == (legal[-1], *ranked[:3])
+    out_of_memory = TILED.replace(block_m=256, block_n=256, block_k=128)
+    assert without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(out_of_memory)).configs == ranked
+
+
+def test_lookup_keeps_aten() -> None:
+    plan = without_record(PROBLEM, RTX_3060, "lookup", 4, evidence=fit)
+    assert plan == Plan((), True, plan.why)
+    assert "lookup" in plan.why
+
+
+def test_predict_replaces_aten_only_beyond_the_margin() -> None:
+    kept = chosen = 0
+    for m in (1, 16, 64, 200, 512, 2048):
+        for n in (64, 100, 1000, 4096):
+            problem = PROBLEM.replace(m=m, n=n)
+            plan = without_record(problem, RTX_3060, "predict", 4, evidence=fit)
+            assert plan.is_settled
+            served = [c for c in space(problem, RTX_3060) if c.family == "tiled"]
+            best = rank(problem, RTX_3060, configs=served)[0]
+            wins = best.latency_us < predict_library(problem, RTX_3060) * (1 - MARGIN)
+            assert plan.configs == ((best.config,) if wins else ())
+            kept, chosen = kept + (not wins), chosen + wins
+    assert kept and chosen
+
+
+def test_refused_by_evidence_is_aten_with_the_reason() -> None:
+    for policy in ("measure", "predict"):
+        plan = without_record(PROBLEM, RTX_3060, policy, 4, evidence=lambda *_: "no such instruction")
+        assert plan == Plan((), True, "no such instruction")
+
+
+def test_the_evidence_is_the_compilers() -> None:
+    turing = no_tensor_cores(PROBLEM, catalogue()["t4"])
+    assert turing is not None
+    assert "no tensor-core code for float16 on compute capability 7.5" in turing
+    assert no_tensor_cores(PROBLEM, RTX_3060) is None
+    # where ATen has no tensor cores for the type either, there is nothing to lose
+    assert no_tensor_cores(PROBLEM.replace(a_dtype="float32", b_dtype="float32", out_dtype="float32"), RTX_3060) is None
+
+
+def test_a_family_without_a_template_gives_way_to_the_best_that_has_one() -> None:
+    winner = record(SPLIT, 80.0)
+    trials = [record(None, 100.0, "trial"), record(SPLIT, 80.0, "trial"), record(TILED, 90.0, "trial")]
+    assert served_winners([*trials, winner])[0].choice == TILED
+    slow = [*trials[:2], record(TILED, 99.0, "trial")]
+    (kept,) = served_winners([*slow, winner])
+    assert kept.choice is None
+    assert kept.latency_us == 100.0
+    assert "split_k" in kept.reason
+    assert served_winners([winner])[0].choice is None
+    assert served_winners([record(TILED)])[0].choice == TILED
+
+
+def test_padding_pays_where_alignment_does_and_copies_are_small() -> None:
+    odd = GemmProblem(m=4096, n=4095, k=4095)
+    padded = GemmProblem(m=4096, n=4096, k=4096)
+    assert odd.alignment == 1
+    assert padding_pays(odd, padded, RTX_3060)
+    assert not padding_pays(odd.replace(m=1), padded.replace(m=8), RTX_3060)  # the copy is the whole work
+
+
+def test_nearest_and_difference_name_what_differs() -> None:
+    other = PROBLEM.replace(op="addmm")
+    near = PROBLEM.replace(n=1024)
+    far = PROBLEM.replace(n=64)
+    assert nearest(PROBLEM, [other, far, near]) == near
+    assert nearest(PROBLEM, []) is None
+    assert difference(PROBLEM, near) == "n is 2048, not 1024"
+    assert difference(PROBLEM, other) == "op is mm, not addmm"

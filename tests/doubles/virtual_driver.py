@@ -1,4 +1,4 @@
-"""A double of Triton's CUDA driver: it loads real cubins, refuses those that the device could not run, launches none."""
+"""A double of Triton's CUDA driver: it loads real cubins, refuses those that the device cannot run, launches none."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-
 from torch import nn
 
 import gemm_tuner as gt

@@ -17,7 +17,8 @@ def attention(x: torch.Tensor, queries: nn.Linear, keys: nn.Linear, values: nn.L
     batch, length, width = x.shape
 
     def heads(projection: nn.Linear) -> torch.Tensor:
-        return projection(x).view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+        split: torch.Tensor = projection(x).view(batch, length, HEADS, width // HEADS)
+        return split.transpose(1, 2)
 
     scores = heads(queries) @ heads(keys).transpose(-2, -1) * (width // HEADS) ** -0.5
     return (torch.softmax(scores, -1) @ heads(values)).transpose(1, 2).reshape(batch, length, width)
@@ -36,7 +37,8 @@ class LlamaBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.o(attention(self.before_attention(x), self.q, self.k, self.v))
         y = self.before_mlp(x)
-        return x + self.down(functional.silu(self.gate(y)) * self.up(y))
+        out: torch.Tensor = x + self.down(functional.silu(self.gate(y)) * self.up(y))
+        return out
 
 
 class VitBlock(nn.Module):
@@ -50,7 +52,8 @@ class VitBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.o(attention(self.before_attention(x), self.q, self.k, self.v))
-        return x + self.down(functional.gelu(self.up(self.before_mlp(x))))
+        out: torch.Tensor = x + self.down(functional.gelu(self.up(self.before_mlp(x))))
+        return out
 
 
 def on_meta(block: type[nn.Module]) -> nn.Module:

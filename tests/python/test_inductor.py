@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
-from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
-from doubles.graphs import Graph, TritonGemm
-from doubles.virtual_gpu import virtual_gpu
 from torch import nn
 
 import gemm_tuner as gt
+from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
+from doubles.graphs import Graph, TritonGemm
+from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.inductor.session import Report
 from gemm_tuner.records import Fingerprint, Record, Versions
 from gemm_tuner.sources import kernel_id
@@ -126,7 +125,7 @@ def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enab
     caplog.set_level(logging.WARNING)
     logging.getLogger("torch._inductor").propagate = True
     with virtual_gpu("rtx-3060") as gpu:
-        (stock,) = gpu.compile(mlp, *shapes, mode="max-autotune-no-cudagraphs")
+        (stock,) = gpu.compile(mlp, *shapes, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text
         caplog.clear()
@@ -140,6 +139,6 @@ def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enab
             assert STOCK_WARNING not in caplog.text
         finally:
             gt.disable()
-        (stock,) = gpu.compile(mlp, *shapes, mode="max-autotune-no-cudagraphs")
+        (stock,) = gpu.compile(mlp, *shapes, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text

@@ -125,7 +125,7 @@ def run_on_fakes(
 
 
 def put_fake_parameters(module: nn.Module, dtype: torch.dtype) -> None:
-    """In FakeTensorMode: replaces parameters and buffers by fake ones on the virtual GPU; floating ones get the dtype."""
+    """In FakeTensorMode: replaces what it owns by fake ones on the virtual GPU; floating ones of the dtype."""
     made: dict[int, torch.Tensor] = {}  # parameters may be shared
     for part in module.modules():
         for owned in (part._parameters, part._buffers):

@@ -22,6 +22,7 @@ class VirtualDriver:
         self._device = device
         self.utils = SimpleNamespace(
             load_binary=_load_binary,
+            unload_module=lambda _: None,
             get_device_properties=lambda _: {
                 "max_shared_mem": device.smem_per_block_optin_bytes,
                 "max_num_regs": device.registers_per_sm,

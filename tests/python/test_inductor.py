@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import gemm_tuner as gt
 from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
 from doubles.graphs import Graph, TritonGemm
 from doubles.virtual_gpu import virtual_gpu
+from gemm_tuner.inductor.plan import without_record
 from gemm_tuner.inductor.session import Report
 from gemm_tuner.records import Fingerprint, Record, Versions
 from gemm_tuner.sources import kernel_id
@@ -73,6 +74,14 @@ def gemms(graphs: Iterable[Graph]) -> list[TritonGemm]:
     return [kernel for graph in graphs for kernel in graph.gemms]
 
 
+def mlp(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return nn.functional.gelu(x @ w)
+
+
+MLP = ((72, 1040), (1040, 520))  # small tiles: with large ones the GELU would spill, and Inductor not fuse it
+MLP_PROBLEM = gt.GemmProblem(m=72, n=520, k=1040)
+
+
 # Proof: the recorded config stands in each kernel, what follows is fused into it, and it compiles for the device
 
 
@@ -118,28 +127,73 @@ def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: 
 def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def mlp(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(x @ w)
-
-    shapes = ((512, 1040), (1040, 4096))
     caplog.set_level(logging.WARNING)
     logging.getLogger("torch._inductor").propagate = True
     with virtual_gpu("rtx-3060") as gpu:
-        (stock,) = gpu.compile(mlp, *shapes, options={"max_autotune_gemm": True})
+        (stock,) = gpu.compile(mlp, *MLP, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text
         caplog.clear()
-        known = gt.GemmProblem(m=512, n=4096, k=1040)
-        report = gt.enable(record(known, gpu.spec, best(known, gpu.spec)))
+        config = best(MLP_PROBLEM, gpu.spec)
+        report = gt.enable(record(MLP_PROBLEM, gpu.spec, config))
         try:
-            (tuned,) = gpu.compile(mlp, *shapes)
+            (tuned,) = gpu.compile(mlp, *MLP)
             assert not tuned.extern
-            assert [config_of(kernel) for kernel in tuned.gemms] == [best(known, gpu.spec)]
-            assert [each.problem for each in report.hits] == [known]
+            assert [config_of(kernel) for kernel in tuned.gemms] == [config]
+            assert [each.problem for each in report.hits] == [MLP_PROBLEM]
             assert STOCK_WARNING not in caplog.text
         finally:
             gt.disable()
-        another = ((512, 1048), (1048, 4096))  # the first graph would come from Inductor's cache
+        another = ((80, 1040), (1040, 520))  # the first graph would come from Inductor's cache
         (stock,) = gpu.compile(mlp, *another, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text
+
+
+# Winners: measured once, remembered, never measured again
+
+
+def offered(choice: object) -> gt.GemmConfig | None:
+    """What a choice of Inductor's is, as we offered it; None for ATen."""
+    config: gt.GemmConfig | None = choice.annotations["gemm_tuner"][0].config  # type: ignore[attr-defined]
+    return config
+
+
+def wins(winner: gt.GemmConfig | None) -> Callable[[object], float]:
+    """Timings in which one candidate takes 1 ms and all others 2."""
+    return lambda choice: 1.0 if offered(choice) == winner else 2.0
+
+
+def race(problem: gt.GemmProblem, device: gt.DeviceSpec, top_k: int = 4) -> tuple[gt.GemmConfig, ...]:
+    return without_record(problem, device, "measure", top_k, evidence=lambda *_: None).configs
+
+
+@pytest.mark.parametrize("fused_ms", [0.5, 3.0])
+@pytest.mark.parametrize("place", [0, 2, None])
+def test_a_miss_is_measured_once_and_a_warm_start_does_the_same_without_measuring(
+    place: int | None, fused_ms: float, cache: Path
+) -> None:
+    candidates = race(MLP_PROBLEM, gt.device("rtx-3060"))
+    winner = None if place is None else candidates[place]
+    with virtual_gpu("rtx-3060", timings=wins(winner), fused_ms=fused_ms) as gpu, gt.enabled() as report:
+        (cold,) = gpu.compile(mlp, *MLP)
+    assert len(gpu.clock.compiled) == len(candidates) == 4
+    assert {config_of(kernel) for kernel in gpu.clock.compiled} == set(candidates)
+    assert len(gpu.clock.gemms) == 5  # and ATen
+    (learned,) = [each for each in report.learned if each.kind == "winner"]
+    assert learned.basis == "measured"
+    assert learned.problem == MLP_PROBLEM and learned.device == Fingerprint.of(gpu.spec)
+    assert learned.followed_by == ("convert_element_type",)
+    is_triton = bool(cold.gemms)
+    assert (learned.choice is not None) == is_triton
+    if is_triton:
+        assert config_of(cold.gemms[0]) == learned.choice
+        assert learned.fused == (len(cold.calls) == 1) == (fused_ms < 1)
+    assert len([each for each in report.learned if each.kind == "trial"]) == 5
+
+    with virtual_gpu("rtx-3060") as gpu, gt.enabled() as report:  # a double without timings: it refuses to be asked
+        (warm,) = gpu.compile(mlp, *MLP)
+    assert (gpu.clock.gemms, gpu.clock.compiled, gpu.clock.paddings, gpu.clock.fusions) == ([], [], 0, 0)
+    assert report.misses == [] and report.learned == []
+    assert [config_of(kernel) for kernel in warm.gemms] == [config_of(kernel) for kernel in cold.gemms]
+    assert len(warm.calls) == len(cold.calls)  # fused as it was, or left alone as it was

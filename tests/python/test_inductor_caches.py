@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gemm_tuner as gt
+from doubles.graphs import Graph
 from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.records import append
 from inductor_samples import MLP, MLP_PROBLEM, best, config_of, mlp, race, record, wins

@@ -22,7 +22,7 @@ import gemm_tuner as gt
 
 from . import benchmarks
 from .benchmarks import Benchmarks, Timings
-from .graphs import Example, Graph, run_on_fakes
+from .graphs import Example, Graph, run_on_fakes, run_traced
 
 MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does depends on it
 
@@ -42,8 +42,18 @@ class VirtualGpu:
         self, model: nn.Module | Callable[..., torch.Tensor], *examples: Example, **options: Any
     ) -> list[Graph]:
         """Compiles and runs the model on fake tensors, as graphs.run_on_fakes says; the graphs that this added."""
+        return self._added(run_on_fakes, model, *examples, **options)
+
+    def compile_traced(
+        self, function: Callable[..., torch.Tensor], *examples: Example, dtype: torch.dtype = torch.float16
+    ) -> Graph:
+        """Compiles and runs the function on fake tensors, as graphs.run_traced says; the one graph that it becomes."""
+        (graph,) = self._added(run_traced, function, *examples, dtype=dtype)
+        return graph
+
+    def _added(self, run: Callable[..., None], *arguments: Any, **options: Any) -> list[Graph]:
         before = len(self.graphs)
-        run_on_fakes(model, *examples, **options)
+        run(*arguments, **options)
         return self.graphs[before:]
 
 
@@ -177,6 +187,7 @@ def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
     # the compiled code's own ways to allocate and view, and its choice among kernels that the first call would time
     yield torch._C._dynamo.guards, "_empty_strided_cuda", _empty_strided
     yield torch._C._dynamo.guards, "_reinterpret_tensor", _reinterpret
+    yield torch._C._dynamo.guards, "copy_if_misaligned", lambda tensor: tensor
     yield CachingAutotuner, "autotune_to_one_config", _take_the_first
     yield CachingAutotuner, "coordinate_descent_tuning", lambda _, launcher, *__, **___: launcher
     yield async_compile, "get_compile_threads", _always(1)

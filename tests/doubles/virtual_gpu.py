@@ -6,6 +6,7 @@ machine without a GPU and with the CPU build of torch. Nothing runs on it: a lau
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,9 @@ from .benchmarks import Benchmarks, Timings
 from .graphs import Example, Graph, run_on_fakes, run_traced
 
 MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does depends on it
+
+# Compiled code looks at whether its inputs are aligned, as fake ones are; torch 2.15's Triton announces a new default
+_EXPECTED_WARNINGS = ("Accessing the data pointer of FakeTensor is deprecated", "TRITON_DEFAULT_FP_FUSION is unset")
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,12 @@ def virtual_gpu(
     """Within the block torch has one CUDA device: `device`, from the catalogue if it is a name, or with other SMs.
 
     Compiled code goes into a folder that ends with the block, unless the cache is to be kept. Kernels are compiled in
-    this process: no other would see the double. Blocks nest; the innermost device counts. Timings answer Inductor's
-    benchmarks, as benchmarks.Benchmarks says.
+    this process: no other would see the double. Blocks nest: the innermost device counts, and those around it note what
+    was done on it too. Timings answer Inductor's benchmarks, as benchmarks.Benchmarks says.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of parts of torch
+        importlib.import_module("torch._inductor.compile_fx")
     from torch._inductor.utils import fresh_cache
 
     from .device_guard import virtual_guard
@@ -88,7 +95,8 @@ def virtual_gpu(
             stack.enter_context(mock.patch.dict(remembered, clear=True))
         stack.enter_context(virtual_guard())
         stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor is deprecated")
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         if not keep_cache:
             stack.enter_context(fresh_cache())
         _forget_devices()
@@ -233,7 +241,8 @@ def _forget_devices() -> None:
         codecache.CacheBase,
     )
     for owner in owners:
-        for name in dir(owner):
-            remembering = getattr(owner, name, None)
+        for remembering in vars(owner).values():
+            if isinstance(remembering, (classmethod, staticmethod)):
+                remembering = remembering.__func__
             if isinstance(remembering, _lru_cache_wrapper):
                 remembering.cache_clear()

@@ -227,22 +227,15 @@ def _remembered_devices() -> tuple[dict[str, Any], ...]:
 
 def _forget_devices() -> None:
     """Empties what remembers a device through functools: the next one may be another."""
-    import torch._inductor.utils
     import torch.utils._triton
-    from torch._inductor import codecache, kernel
+    import triton.compiler.compiler
+    from torch._inductor import codecache, kernel, utils
     from torch._inductor.runtime import hints
 
-    owners = (
-        torch.cuda,
-        torch.utils._triton,
-        torch._inductor.utils,
-        kernel.mm,
-        hints.DeviceProperties,
-        codecache.CacheBase,
-    )
+    triton.compiler.compiler.max_shared_mem.cache_clear()
+    owners = (torch.cuda, torch.utils._triton, utils, kernel.mm, hints.DeviceProperties, codecache.CacheBase)
     for owner in owners:
         for remembering in vars(owner).values():
-            if isinstance(remembering, (classmethod, staticmethod)):
-                remembering = remembering.__func__
-            if isinstance(remembering, _lru_cache_wrapper):
-                remembering.cache_clear()
+            function = remembering.__func__ if isinstance(remembering, (classmethod, staticmethod)) else remembering
+            if isinstance(function, _lru_cache_wrapper):
+                function.cache_clear()

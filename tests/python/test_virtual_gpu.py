@@ -26,19 +26,18 @@ ODD = ((77, 65), (133, 65), (133,), (77, 133))
 MAX_AUTOTUNE = {"max_autotune_gemm": True, "test_configs.max_mm_configs": 2}
 
 
-class Mlp(nn.Module):
+class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.up = nn.Linear(256, 512)
-        self.down = nn.Linear(512, 256)
+        self.linear = nn.Linear(256, 256)
 
     def forward(self, x: Any) -> Any:
-        return x + self.down(nn.functional.gelu(self.up(x)))
+        return x + nn.functional.gelu(self.linear(x))
 
 
-def mlp() -> Mlp:
+def layer() -> Layer:
     with torch.device("meta"):
-        return Mlp()
+        return Layer()
 
 
 def fusible(x: Any, weight: Any, bias: Any, residual: Any) -> Any:
@@ -196,26 +195,26 @@ def test_forward_and_backward_of_a_module() -> None:
         patched(**{"test_configs.max_mm_configs": 1}),
         virtual_gpu("rtx-3060", sm_count=108, timings=triton_wins) as gpu,
     ):
-        forward, backward = gpu.compile(mlp(), (128, 256), backward=True)
-        again = gpu.compile(mlp(), (128, 256), backward=True)  # from Inductor's cache
+        forward, backward = gpu.compile(layer(), (128, 256), backward=True)
+        again = gpu.compile(layer(), (128, 256), backward=True)  # from Inductor's cache
     assert [forward.is_backward, backward.is_backward] == [False, True]
-    assert len(forward.gemms) == 2
-    assert len(backward.gemms) == 4
+    assert len(forward.gemms) == 1
+    assert len(backward.gemms) == 2
     assert forward.extern == backward.extern == ()
     assert again == [forward, backward]
     assert all(kernel.constants["EVEN_K"] for graph in (forward, backward) for kernel in graph.gemms)
 
 
 def test_a_backward_compiled_late_in_another_thread() -> None:
-    """Where sizes vary, Inductor compiles the backward when it is first asked for: here in a thread of its own."""
+    """Of sizes that do not vary, the backward is compiled when it is first run: here in a thread of its own."""
     from torch._subclasses import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    model = mlp()
-    with virtual_gpu("l4") as gpu, FakeTensorMode(shape_env=ShapeEnv()) as mode:
+    model = layer()
+    with virtual_gpu("l4") as gpu, FakeTensorMode() as mode:
+        torch._dynamo.reset()
         put_fake_parameters(model, torch.float16)
         x = torch.empty(128, 256, dtype=torch.float16, device=DEVICE, requires_grad=True)
-        loss = torch.compile(model, dynamic=True)(x).sum()
+        loss = torch.compile(model)(x).sum()
         assert [graph.is_backward for graph in gpu.graphs] == [False]
 
         def backward() -> None:
@@ -226,4 +225,4 @@ def test_a_backward_compiled_late_in_another_thread() -> None:
         thread.start()
         thread.join()
     assert [graph.is_backward for graph in gpu.graphs] == [False, True]
-    assert len(gpu.graphs[1].extern) == 4
+    assert len(gpu.graphs[1].extern) == 2

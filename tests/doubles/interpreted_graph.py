@@ -62,27 +62,27 @@ class Libdevice:
 
     @staticmethod
     @triton.jit
-    def erf(x):
+    def erf(x: Any) -> Any:
         return tl.math.erf(x)
 
     @staticmethod
     @triton.jit
-    def exp(x):
+    def exp(x: Any) -> Any:
         return tl.exp(x)
 
     @staticmethod
     @triton.jit
-    def rsqrt(x):
+    def rsqrt(x: Any) -> Any:
         return tl.rsqrt(x)
 
     @staticmethod
     @triton.jit
-    def sqrt(x):
+    def sqrt(x: Any) -> Any:
         return tl.sqrt(x)
 
     @staticmethod
     @triton.jit
-    def tanh(x):
+    def tanh(x: Any) -> Any:
         return 2 * tl.sigmoid(2 * x) - 1
 
 
@@ -113,12 +113,16 @@ class InterpretedKernel:
 
 def main(job: Path) -> None:
     guards = torch._C._dynamo.guards
-    guards._empty_strided_cuda = guards._empty_strided_cpu
-    torch._C._cuda_getCurrentRawStream = lambda device: 0
-    torch.cuda._DeviceGuard = lambda device: contextlib.nullcontext()
-    torch.cuda.set_device = lambda device: None
-    triton_helpers.set_driver_to_gpu = lambda: None
-    AsyncCompile.triton = lambda self, name, text, device_str="cuda": InterpretedKernel(name, text)
+    instead = (
+        (guards, "_empty_strided_cuda", vars(guards)["_empty_strided_cpu"]),
+        (torch._C, "_cuda_getCurrentRawStream", lambda device: 0),
+        (torch.cuda, "_DeviceGuard", lambda device: contextlib.nullcontext()),
+        (torch.cuda, "set_device", lambda device: None),
+        (triton_helpers, "set_driver_to_gpu", lambda: None),
+        (AsyncCompile, "triton", lambda self, name, text, device_str="cuda": InterpretedKernel(name, text)),
+    )
+    for owner, name, double in instead:
+        setattr(owner, name, double)
     given = torch.load(job)
     scope: dict[str, Any] = {"__name__": "wrapper"}
     exec(compile(given["source"], "<wrapper>", "exec"), scope)

@@ -23,7 +23,7 @@ from doubles.graphs import DEVICE, put_fake_parameters
 from doubles.virtual_gpu import virtual_gpu
 
 ODD = ((77, 65), (133, 65), (133,), (77, 133))
-MAX_AUTOTUNE = {"max_autotune_gemm": True, "test_configs.max_mm_configs": 2}
+MAX_AUTOTUNE = {"max_autotune_gemm": True, "test_configs.max_mm_configs": 1}
 
 
 class Layer(nn.Module):
@@ -105,48 +105,55 @@ def test_stock_inductor_refuses_at_28_sms(caplog: pytest.LogCaptureFixture) -> N
     logger = logging.getLogger("torch._inductor.utils")
     logger.addHandler(caplog.handler)
     try:
-        with patched(), virtual_gpu("rtx-3060") as gpu:
+        with patched(), virtual_gpu("rtx-3060", timings=triton_wins) as gpu:
             (graph,) = gpu.compile(fusible, *ODD)
     finally:
         logger.removeHandler(caplog.handler)
     assert "Not enough SMs to use max_autotune_gemm mode" in caplog.text
     assert graph.gemms == ()
-    assert graph.extern == ("addmm",)
+    assert graph.extern in [("addmm",), ("bias_addmm",)]
     assert gpu.clock.compiled == []
-    assert gpu.clock.gemms == [] or set(gpu.clock.gemms) <= {"addmm", "bias_addmm"}
+    assert set(gpu.clock.gemms) <= {"addmm", "bias_addmm"}  # torch 2.11 chooses between the two
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_stock_inductor_tunes_at_108_sms(dtype: str) -> None:
-    """It times what it should, chooses by the timings given, fuses, and the kernel compiles and computes."""
-    kind = getattr(torch, dtype)
-    with patched(), virtual_gpu("rtx-3060", sm_count=108, timings=triton_wins) as gpu:
-        graph = gpu.compile_traced(fusible, *ODD, dtype=kind)
+def test_stock_inductor_tunes_at_108_sms() -> None:
+    """It times what it should, chooses by the timings given, fuses, and the kernel compiles and fits."""
+    with (
+        patched(**{"test_configs.max_mm_configs": 2}),
+        virtual_gpu("rtx-3060", sm_count=108, timings=triton_wins) as gpu,
+    ):
+        graph = gpu.compile_traced(fusible, *ODD)
     (kernel,) = graph.gemms
     assert graph.calls == (kernel.name,)  # GELU and the sum went into it
     assert graph.extern == ()
     assert kernel.constants["EVEN_K"] is False
     timed = [name for name in gpu.clock.gemms if name.startswith("triton")]
-    assert len(timed) == len(gpu.clock.compiled) == 2
-    chosen = gpu.clock.compiled[0]  # of equals, the first
     assert [candidate.name for candidate in gpu.clock.compiled] == timed
+    assert len(timed) == 2
+    chosen = gpu.clock.compiled[0]  # of equals, the first
     assert {key: kernel.constants[key] for key in chosen.constants} == chosen.constants
     assert (kernel.num_warps, kernel.num_stages) == (chosen.num_warps, chosen.num_stages)
     assert gpu.clock.fusions >= 2  # the epilogue alone, and with the winner
     assert gpu.clock.refused == {}
-
     for compute_capability in (86, 90):
         resources = compile_for(kernel, compute_capability)
         assert 0 < resources["smem_bytes"] <= gpu.spec.smem_per_block_optin_bytes
         assert resources["tensor_core_instructions"] > 0
         assert 0 < resources["registers_per_thread"] < 255
 
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_fused_kernel_computes_what_eager_does(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    with patched(), virtual_gpu("rtx-3060", sm_count=108, timings=triton_wins) as gpu:
+        graph = gpu.compile_traced(fusible, *ODD, dtype=kind)
+    assert len(graph.gemms) == len(graph.calls) == 1
     torch.manual_seed(1)
     inputs = [torch.randn(shape).to(kind) for shape in ODD]
     (found,) = run_interpreted(graph, inputs)
     wanted = fusible(*(tensor.float() for tensor in inputs))
     rounding = torch.finfo(kind).eps
-    torch.testing.assert_close(found.float(), wanted, rtol=2 * rounding, atol=8 * rounding)
+    torch.testing.assert_close(found.float(), wanted, rtol=rounding, atol=4 * rounding)
 
 
 def test_timings_decide() -> None:
@@ -172,7 +179,7 @@ def test_a_candidate_that_does_not_fit_is_refused() -> None:
         graph = gpu.compile_traced(fusible, *ODD)
     assert graph.gemms == ()
     assert gpu.clock.compiled == []
-    assert len(gpu.clock.refused) == 2
+    assert len(gpu.clock.refused) == 1
     assert all("out of resource: shared memory" in reason for reason in gpu.clock.refused.values())
 
 
@@ -192,7 +199,7 @@ def test_padding_is_timed_and_decided() -> None:
 
 def test_forward_and_backward_of_a_module() -> None:
     with (
-        patched(**{"test_configs.max_mm_configs": 1}),
+        patched(),
         virtual_gpu("rtx-3060", sm_count=108, timings=triton_wins) as gpu,
     ):
         forward, backward = gpu.compile(layer(), (128, 256), backward=True)

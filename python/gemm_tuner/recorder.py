@@ -56,7 +56,7 @@ def recording(seen: Capture) -> Iterator[None]:
     """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
     # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
     eagerly = torch.compiler.set_stance
-    with eagerly("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta(), Recorder(seen):
+    with eagerly("force_eager"), _encoder_layers_unfused(), attention_kept_whole_on_meta(), Recorder(seen):
         yield
 
 
@@ -196,7 +196,7 @@ def _encoder_layers_unfused() -> Iterator[None]:
 
 
 @contextmanager
-def _attention_kept_whole_on_meta() -> Iterator[None]:
+def attention_kept_whole_on_meta() -> Iterator[None]:
     """PyTorch has no fused attention for meta tensors and would write it out as two bmm's that no GPU runs."""
     if torch._C._dispatch_has_kernel_for_dispatch_key(ATTENTION, "AutogradMeta"):  # a capture within a capture
         yield

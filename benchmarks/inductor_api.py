@@ -2,7 +2,7 @@
 
     python benchmarks/inductor_api.py                                # the torch that is installed
     python benchmarks/inductor_api.py --sources DIR... -o FILE       # each DIR holds the folder torch/
-    python benchmarks/inductor_api.py --fetch 2.11.0 2.12.1 2.13.0 2.14.1 2.15.0 -o tests/golden/inductor_api.json
+    python benchmarks/inductor_api.py --fetch 2.11.0 2.12.1 2.13.0 2.14.1 2.15.0 -o benchmarks/results/inductor_api.json
 
 `--fetch` downloads wheels from PyPI (about 80 MB each) and keeps their Python files in --cache. Per release it writes
 `private_names`, those of torch that the package uses: parameters (`name=` is optional) or kind, null where missing;

@@ -1,4 +1,6 @@
-"""What the environment sets. The one place that reads it."""
+"""What the environment sets. The one place that reads it, but for GEMM_TUNER_ENABLE: `gemm_tuner_autoload` reads that
+before anything of this package is imported.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,14 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Literal
+
+Policy = Literal["measure", "lookup", "predict"]
+POLICIES: tuple[Policy, ...] = ("measure", "lookup", "predict")
+DEFAULT_POLICY: Policy = "measure"
+DEFAULT_TOP_K = 4
 
 _log = logging.getLogger("gemm_tuner")
 
@@ -16,11 +25,22 @@ class Settings:
     """cache_dir: where compiled candidates are kept (GEMM_TUNER_CACHE_DIR; the user's cache folder by default).
     libcuda: the driver library to open instead of libcuda.so.1 (GEMM_TUNER_LIBCUDA).
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
+
+    What `gemm_tuner.enable` is given where GEMM_TUNER_ENABLE switches it on: records (GEMM_TUNER_RECORDS, paths with
+    os.pathsep between them), policy (GEMM_TUNER_POLICY), top_k (GEMM_TUNER_TOP_K), device (GEMM_TUNER_DEVICE),
+    sm_budget (GEMM_TUNER_SM_BUDGET).
+
+    A value that makes no sense is warned about, once, and taken as unset.
     """
 
     cache_dir: Path
     libcuda: str | None
     mps_percentage: float | None
+    records: tuple[Path, ...]
+    policy: Policy
+    top_k: int
+    device: str | None
+    sm_budget: int | None
 
 
 def settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -29,7 +49,44 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
         cache_dir=_cache_dir(environment),
         libcuda=environment.get("GEMM_TUNER_LIBCUDA") or None,
         mps_percentage=_mps_percentage(environment),
+        records=_paths(environment.get("GEMM_TUNER_RECORDS", "")),
+        policy=_policy(environment.get("GEMM_TUNER_POLICY", "")),
+        top_k=_count("GEMM_TUNER_TOP_K", environment) or DEFAULT_TOP_K,
+        device=environment.get("GEMM_TUNER_DEVICE") or None,
+        sm_budget=_count("GEMM_TUNER_SM_BUDGET", environment),
     )
+
+
+@cache  # settings are read often, and a sentence said once is enough
+def _warn(sentence: str) -> None:
+    _log.warning("%s; taken as unset", sentence)
+
+
+def _paths(given: str) -> tuple[Path, ...]:
+    return tuple(Path(each).expanduser() for each in given.split(os.pathsep) if each)
+
+
+def _policy(given: str) -> Policy:
+    for policy in POLICIES:
+        if given == policy:
+            return policy
+    if given:
+        _warn(f"GEMM_TUNER_POLICY={given!r} is none of {', '.join(POLICIES)}")
+    return DEFAULT_POLICY
+
+
+def _count(name: str, environment: Mapping[str, str]) -> int | None:
+    given = environment.get(name, "")
+    if not given:
+        return None
+    try:
+        count = int(given)
+    except ValueError:
+        count = 0
+    if count >= 1:
+        return count
+    _warn(f"{name}={given!r} is no whole number from 1 on")
+    return None
 
 
 def _cache_dir(environment: Mapping[str, str]) -> Path:
@@ -53,5 +110,5 @@ def _mps_percentage(environment: Mapping[str, str]) -> float | None:
         percentage = 0.0
     if 0 < percentage <= 100:
         return percentage
-    _log.warning("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%r is no percentage above 0 and up to 100; taken as unset", given)
+    _warn(f"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE={given!r} is no percentage above 0 and up to 100")
     return None

@@ -42,7 +42,9 @@ class Graph:
     @cached_property
     def gemms(self) -> tuple[TritonGemm, ...]:
         """The Triton GEMM kernels that are defined here, in order; one may be called several times."""
-        return tuple(_gemm(name, text) for name, text in self.kernels.items() if "@triton_heuristics.template(" in text)
+        return tuple(
+            gemm_of(name, text) for name, text in self.kernels.items() if "@triton_heuristics.template(" in text
+        )
 
     @cached_property
     def kernels(self) -> dict[str, str]:
@@ -65,7 +67,8 @@ class Graph:
         return tuple(call.removeprefix(prefix) for call in self.calls if call.startswith(prefix))
 
 
-def _gemm(name: str, text: str) -> TritonGemm:
+def gemm_of(name: str, text: str) -> TritonGemm:
+    """The kernel of that name, from the text of the module that Inductor wrote for it. Raises ValueError."""
     decorator = re.search(r"@triton_heuristics\.template\((.*?)\n\)\n@triton\.jit", text, re.DOTALL)
     if decorator is None:
         raise ValueError(f"kernel {name} is a template with no decorator that this double knows")
@@ -125,7 +128,7 @@ def run_on_fakes(
 
 
 def put_fake_parameters(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replaces parameters and buffers by fake ones on the virtual GPU; floating ones get the dtype. In FakeTensorMode."""
+    """Replaces parameters and buffers by fake ones on the virtual GPU. To be called in FakeTensorMode."""
     made: dict[int, torch.Tensor] = {}  # parameters may be shared
     for part in module.modules():
         for owned in (part._parameters, part._buffers):

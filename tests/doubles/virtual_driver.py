@@ -1,4 +1,4 @@
-"""A double of Triton's CUDA driver: it loads real cubins, refuses those that the device could not run, launches none."""
+"""A double of Triton's CUDA driver: it loads real cubins, refuses those that the device cannot run, launches none."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class VirtualDriver:
         self._device = device
         self.utils = SimpleNamespace(
             load_binary=_load_binary,
+            unload_module=lambda _: None,
             get_device_properties=lambda _: {
                 "max_shared_mem": device.smem_per_block_optin_bytes,
                 "max_num_regs": device.registers_per_sm,

@@ -16,11 +16,12 @@ from typing import Any
 from unittest import mock
 
 import torch
-
 from torch import nn
 
 import gemm_tuner as gt
 
+from . import benchmarks
+from .benchmarks import Benchmarks, Timings
 from .graphs import Example, Graph, run_on_fakes
 
 MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does depends on it
@@ -30,10 +31,11 @@ MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does d
 class VirtualGpu:
     """The device that torch believes in, and what was done for it since the block began.
 
-    graphs: those that Inductor compiled, or took from its cache, oldest first.
+    clock: what Inductor timed. graphs: those that it compiled, or took from its cache, oldest first.
     """
 
     spec: gt.DeviceSpec
+    clock: Benchmarks
     graphs: list[Graph] = field(default_factory=list)
 
     def compile(
@@ -47,12 +49,19 @@ class VirtualGpu:
 
 @contextmanager
 def virtual_gpu(
-    device: str | gt.DeviceSpec = "rtx-3060", *, sm_count: int | None = None, keep_cache: bool = False
+    device: str | gt.DeviceSpec = "rtx-3060",
+    *,
+    sm_count: int | None = None,
+    timings: Timings | None = None,
+    fused_ms: float = 0.001,
+    padding_pays: bool = False,
+    keep_cache: bool = False,
 ) -> Iterator[VirtualGpu]:
     """Within the block torch has one CUDA device: `device`, from the catalogue if it is a name, or with other SMs.
 
     Compiled code goes into a folder that ends with the block, unless the cache is to be kept. Kernels are compiled in
-    this process: no other would see the double. Blocks nest; the innermost device counts.
+    this process: no other would see the double. Blocks nest; the innermost device counts. Timings answer Inductor's
+    benchmarks, as benchmarks.Benchmarks says.
     """
     from torch._inductor.utils import fresh_cache
 
@@ -61,19 +70,21 @@ def virtual_gpu(
     spec = gt.device(device) if isinstance(device, str) else device
     if sm_count is not None:
         spec = spec.replace(sm_count=sm_count, available_sms=sm_count)
+    gpu = VirtualGpu(spec, Benchmarks(timings, fused_ms, padding_pays))
     with ExitStack() as stack:
-        for owner, name, replacement in _replacements(spec):
+        for owner, name, replacement in (*_replacements(spec), *benchmarks.replacements(gpu.clock)):
             stack.enter_context(mock.patch.object(owner, name, replacement, create=True))
         for remembered in _remembered_devices():
             stack.enter_context(mock.patch.dict(remembered, clear=True))
         stack.enter_context(virtual_guard())
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor is deprecated")
+        # which would compute constants on the device
+        stack.enter_context(torch._inductor.config.patch(joint_graph_constant_folding=False))
         if not keep_cache:
             stack.enter_context(fresh_cache())
         _forget_devices()
         stack.callback(_forget_devices)
-        gpu = VirtualGpu(spec)
         stack.enter_context(_collected(gpu.graphs))
         yield gpu
 
@@ -169,6 +180,7 @@ def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
     yield torch._C._dynamo.guards, "_empty_strided_cuda", _empty_strided
     yield torch._C._dynamo.guards, "_reinterpret_tensor", _reinterpret
     yield CachingAutotuner, "autotune_to_one_config", _take_the_first
+    yield CachingAutotuner, "coordinate_descent_tuning", lambda _, launcher, *__, **___: launcher
     yield async_compile, "get_compile_threads", _always(1)
     yield select_algorithm, "get_num_workers", _always(1)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gemm_tuner import settings
+
 _SOURCE = Path(__file__).parents[1] / "cpp" / "fake_libcuda" / "fake_libcuda.cpp"
 
 
@@ -17,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate-golden", action="store_true", help="rewrite tests/golden with what the model says now"
     )
+
+
+@pytest.fixture(autouse=True)
+def _every_test_hears_what_is_said_once() -> None:
+    settings._warn.cache_clear()
 
 
 @dataclass(frozen=True)

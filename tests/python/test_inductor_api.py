@@ -13,16 +13,16 @@ import pytest
 import inductor_api
 from torch_sources import TorchSources
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "inductor_api.json"
+REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "inductor_api.json"
 RELEASES = ["2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0"]
-REWRITE = f"python benchmarks/inductor_api.py --fetch {' '.join(RELEASES)} -o tests/golden/inductor_api.json"
+REWRITE = f"python benchmarks/inductor_api.py --fetch {' '.join(RELEASES)} -o benchmarks/results/inductor_api.json"
 REACH_EVERYWHERE = {"aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten._int_mm", "aten._scaled_mm"}
 PACKAGE = Path(__file__).parents[2] / "python" / "gemm_tuner"
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, Any]:
-    return dict(json.loads(GOLDEN.read_text()))
+def report() -> dict[str, Any]:
+    return dict(json.loads(REPORT.read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,16 @@ def installed() -> TorchSources:
 # The committed report
 
 
-def test_report_covers_the_releases_and_the_table(golden: dict[str, Any]) -> None:
-    assert list(golden) == RELEASES
-    for release, row in golden.items():
+def test_report_covers_the_releases_and_the_table(report: dict[str, Any]) -> None:
+    assert list(report) == RELEASES
+    for release, row in report.items():
         assert list(row["private_names"]) == inductor_api.private_names(), REWRITE
         missing = [name for name, kind in row["private_names"].items() if kind is None]
         assert not missing, f"torch {release} lacks {missing}"
 
 
-def test_everything_the_package_tunes_reaches_the_hook(golden: dict[str, Any]) -> None:
-    for release, row in golden.items():
+def test_everything_the_package_tunes_reaches_the_hook(report: dict[str, Any]) -> None:
+    for release, row in report.items():
         assert {*row["reach_hook"]} >= REACH_EVERYWHERE | {"pattern mm_plus_mm"}
         assert ("aten._scaled_mm_v2" in row["reach_hook"]) == (release >= "2.13")
         for op, lowering in row["reach_hook"].items():
@@ -53,35 +53,35 @@ def test_everything_the_package_tunes_reaches_the_hook(golden: dict[str, Any]) -
                 assert lowering["calls"] == expected, (release, op)
 
 
-def test_addmm_reaches_the_hook_as_often_as_it_has_groups_of_choices(golden: dict[str, Any]) -> None:
-    calls = [row["reach_hook"]["aten.addmm"]["calls"]["addmm"] for row in golden.values()]
+def test_addmm_reaches_the_hook_as_often_as_it_has_groups_of_choices(report: dict[str, Any]) -> None:
+    calls = [row["reach_hook"]["aten.addmm"]["calls"]["addmm"] for row in report.values()]
     assert calls == [1, 2, 3, 3, 3]
 
 
-def test_what_passes_by_the_hook(golden: dict[str, Any]) -> None:
-    for row in golden.values():
+def test_what_passes_by_the_hook(report: dict[str, Any]) -> None:
+    for row in report.values():
         passing = {"aten._grouped_mm", "aten._scaled_grouped_mm", "aten.convolution", "aten._sparse_semi_structured_mm"}
         assert {*row["miss_hook"]} >= passing
         assert not {*row["miss_hook"]} & {*row["reach_hook"]}
-    backward = [release for release, row in golden.items() if "aten.convolution_backward" in row["miss_hook"]]
+    backward = [release for release, row in report.items() if "aten.convolution_backward" in row["miss_hook"]]
     assert backward == ["2.13.0", "2.14.1", "2.15.0"]
 
 
-def test_shared_a_of_bmm_is_offered_beside_the_hook_in_2_15(golden: dict[str, Any]) -> None:
-    beside = {release: row["reach_hook"]["aten.bmm"]["offered_beside"] for release, row in golden.items()}
+def test_shared_a_of_bmm_is_offered_beside_the_hook_in_2_15(report: dict[str, Any]) -> None:
+    beside = {release: row["reach_hook"]["aten.bmm"]["offered_beside"] for release, row in report.items()}
     assert [release for release, given in beside.items() if "bmm_shared_a_template.maybe_append_choice" in given] == [
         "2.15.0"
     ]
 
 
-def test_the_gate_stands_before_all_of_them_and_before_convolutions(golden: dict[str, Any]) -> None:
-    for row in golden.values():
+def test_the_gate_stands_before_all_of_them_and_before_convolutions(report: dict[str, Any]) -> None:
+    for row in report.values():
         for op in {*row["reach_hook"]} | {"aten.convolution", "aten._grouped_mm"}:
             assert "use_triton_template" in row["behind_gate"][op]
 
 
-def test_facts_to_rely_on(golden: dict[str, Any]) -> None:
-    for row in golden.values():
+def test_facts_to_rely_on(report: dict[str, Any]) -> None:
+    for row in report.values():
         assert row["cache_key_tag_is_in_graph_key"]
         assert row["preprocessing_precedes_single_choice"]
 
@@ -89,13 +89,13 @@ def test_facts_to_rely_on(golden: dict[str, Any]) -> None:
 # The installed torch
 
 
-def test_installed_torch_is_as_reported(golden: dict[str, Any], installed: TorchSources) -> None:
+def test_installed_torch_is_as_reported(report: dict[str, Any], installed: TorchSources) -> None:
     found = inductor_api.report(installed, inductor_api.private_names())
     assert not [name for name, kind in found["private_names"].items() if kind is None]
     version = installed.version()
-    if version in golden:
-        assert json.loads(json.dumps(found)) == golden[version]
-    elif same := [row for release, row in golden.items() if release.split(".")[:2] == version.split(".")[:2]]:
+    if version in report:
+        assert json.loads(json.dumps(found)) == report[version]
+    elif same := [row for release, row in report.items() if release.split(".")[:2] == version.split(".")[:2]]:
         assert {*found["reach_hook"]} == {*same[0]["reach_hook"]}  # a patch release: lines may move, lowerings not
 
 

@@ -76,9 +76,12 @@ def test_it_ships_kernels_types_and_the_catalogue(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("kernels/tiled.py", "kernels/split_k.py", "py.typed", "_core.pyi", "catalogue.csv"):
         assert f"gemm_tuner/{name}" in names
+    assert "gemm_tuner_autoload/__init__.py" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"gemm_tuner", "gemm_tuner_autoload"}
     assert not any(name.startswith(("tests/", "kernels/")) for name in names)
     entry_points = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "gemm-tuner" in zipfile.ZipFile(wheel).read(entry_points).decode()
+    said = zipfile.ZipFile(wheel).read(entry_points).decode()
+    assert all(words in said for words in ("gemm-tuner", "[torch.backends]", "[torch_dynamo_backends]"))
 
 
 def test_it_links_neither_cuda_nor_torch_nor_python(wheel: Path, tmp_path: Path) -> None:

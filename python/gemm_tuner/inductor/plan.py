@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
 
 from .._core import (
     DeviceSpec,
@@ -21,10 +20,8 @@ from .._core import (
 from ..compile import Failed, compile_candidates
 from ..errors import GemmTunerError
 from ..records import Fingerprint, Record, aten_kernel, shape_distance
+from ..settings import Policy
 from ..tuning import MARGIN
-
-Policy = Literal["measure", "lookup", "predict"]
-POLICIES: tuple[Policy, ...] = ("measure", "lookup", "predict")
 
 SERVED_FAMILY = "tiled"  # what Inductor's own templates are
 _PROBE = GemmConfig(block_m=64, block_n=64, block_k=64, num_warps=4, num_stages=2)

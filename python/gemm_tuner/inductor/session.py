@@ -16,16 +16,15 @@ from .._core import DeviceSpec, GemmProblem
 from ..devices import device as find_device
 from ..errors import GemmTunerError, RecordsError
 from ..records import Fingerprint, Index, Record, append, read
-from ..settings import settings
+from ..settings import DEFAULT_TOP_K, POLICIES, Policy, settings
 from ..tuning import current_kernels, present_versions
 from ..versions import installed_version
 from . import plan as planning
-from .plan import POLICIES, Plan, Policy
+from .plan import Plan
 
 log = logging.getLogger("gemm_tuner")
 
 LEARNED = "learned.jsonl"  # in the cache folder: what compiling has measured
-DEFAULT_TOP_K = 4
 _KEY_DIGITS = 16
 
 RecordsSource = str | os.PathLike[str] | Record

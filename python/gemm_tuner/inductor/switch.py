@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..settings import DEFAULT_TOP_K, settings
+
 if TYPE_CHECKING:
     from .._core import DeviceSpec
-    from .plan import Policy
+    from ..settings import Policy
     from .session import RecordsSource, Report, Session
 
 log = logging.getLogger("gemm_tuner")
@@ -32,7 +34,7 @@ _lock = threading.RLock()
 def enable(
     records: RecordsSource | Iterable[RecordsSource] | None = None,
     policy: Policy = "measure",
-    top_k: int = 4,
+    top_k: int = DEFAULT_TOP_K,
     device: str | DeviceSpec | None = None,
     sm_budget: int | None = None,
 ) -> Report:
@@ -66,7 +68,7 @@ def disable() -> None:
 def enabled(
     records: RecordsSource | Iterable[RecordsSource] | None = None,
     policy: Policy = "measure",
-    top_k: int = 4,
+    top_k: int = DEFAULT_TOP_K,
     device: str | DeviceSpec | None = None,
     sm_budget: int | None = None,
 ) -> Iterator[Report]:
@@ -81,8 +83,6 @@ def enabled(
 
 def enable_from_environment() -> Report:
     """`enable` with what the environment says: GEMM_TUNER_RECORDS and the like, see docs/inductor.md."""
-    from ..settings import settings
-
     here = settings()
     return enable(
         records=here.records, policy=here.policy, top_k=here.top_k, device=here.device, sm_budget=here.sm_budget
@@ -110,7 +110,7 @@ def covering(on: Session, compile_fx: Callable[..., Any]) -> Callable[..., Any]:
 def session(
     records: RecordsSource | Iterable[RecordsSource] | None = None,
     policy: Policy = "measure",
-    top_k: int = 4,
+    top_k: int = DEFAULT_TOP_K,
     device: str | DeviceSpec | None = None,
     sm_budget: int | None = None,
 ) -> Session:

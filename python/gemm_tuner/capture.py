@@ -113,20 +113,21 @@ def capture_model(spec: str, *, backward: bool = False, device: DeviceSpec | Non
     The factory takes nothing and returns ``(model, args)`` or ``(model, args, kwargs)``. The model is called under
     ``no_grad``; with ``backward``, with gradients: the output's ``loss`` is differentiated, or else the sum of every
     floating tensor in the output. A call that fails gives what was seen until then, and ``failure``.
-    With a device, the model is not run but compiled for it, and what is captured are the problems that Inductor asks
-    about, each as often as it is lowered. Neither that device nor any other GPU need be there.
+    With a device, the model is not run but compiled for it, which takes no GPU and no memory, and what is captured are
+    the problems that Inductor asks about, each as often as it is lowered. torch forgets what it has compiled before.
     Raises CaptureError where the factory cannot be found, fails or returns something else, and TorchMissingError.
     """
     require_torch()
     model, args, kwargs = _made_by(spec)
+    what = f"the model of {spec}"
     if device is None:
-        return _captured(lambda: _call(model, args, kwargs, backward=backward), what=f"the model of {spec}")
+        return _captured(lambda: _call(model, args, kwargs, backward=backward), what=what)
     from .inductor.lowering import lowering, on_meta
 
     seen = Capture()
     model, args, kwargs = on_meta((model, args, kwargs))
     with lowering(seen, device) as compiled:
-        _keep_failure(seen, lambda: _call(compiled(model), args, kwargs, backward=backward), what=f"the model of {spec}")
+        _keep_failure(seen, lambda: _call(compiled(model), args, kwargs, backward=backward), what=what)
     return seen
 
 
@@ -161,7 +162,8 @@ def _told(error: BaseException) -> str:
     frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith((ours, "<frozen"))]
     theirs = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
-    return f"{type(error).__name__}: {error}{place}"
+    said = " ".join(str(error).partition("\n\n")[0].split())  # torch appends paragraphs of advice
+    return f"{type(error).__name__}: {said}{place}"
 
 
 @contextmanager

@@ -7,41 +7,29 @@
 # (torch types Inductor only in part)
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from types import SimpleNamespace
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest import mock
 
 import sympy
 import torch
-from torch._dynamo.device_interface import CudaInterface
 from torch._inductor import compile_fx as _compile_fx
 from torch._inductor import config, ir, select_algorithm, utils
-from torch._guards import detect_fake_mode
 from torch._inductor.choices import InductorChoices
 from torch._inductor.fx_passes import pad_mm
-from torch._inductor.graph import GraphLowering
 from torch._inductor.kernel.bmm import bmm_template
 from torch._inductor.kernel.mm import mm_template
 from torch._inductor.kernel.mm_plus_mm import mm_plus_mm_template
 from torch._inductor.kernel_inputs import MMKernelInputs
 from torch._inductor.kernel_template_choice import KernelTemplateChoice
-from torch._inductor.runtime.hints import DeviceProperties
-from torch._inductor.utils import BoxedBool
 from torch._inductor.virtualized import V
-from torch._subclasses.fake_tensor import FakeTensorMode, fake_tensor_tls
-from torch.fx.node import map_aggregate
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
-from torch.utils._pytree import tree_map
 from torch.utils._sympy.functions import Mod
 
-from .._core import DeviceSpec, GemmConfig, GemmProblem
+from .._core import GemmConfig, GemmProblem
 from ..operand import stored
 from ..recorder import dtype_word, tf32_allowed
 
@@ -513,173 +501,3 @@ def is_for_gpu(graph: Any, inputs: Sequence[Any]) -> bool:
 def compile_fx_module() -> Any:
     """Where Inductor's front door is."""
     return _compile_fx
-
-
-# Lowering for a device that need not exist
-
-_CUDA = torch.device("cuda", 0)
-
-
-class _Lowered(BaseException):
-    """Stops Inductor where it would start to generate code. No error: nothing on the way is to handle it as one."""
-
-
-def compiled_on_meta(graph: Any, inputs: Any, inner_compile: Callable[..., Any]) -> Any:
-    """A graph of meta tensors as Inductor would compile it for a GPU, with `inner_compile` in its compiler's place.
-
-    The graphs that reach it, now or when a backward runs, are on CUDA; their inputs are still on meta.
-    """
-    changes: dict[str, Any] = {
-        "joint_custom_post_pass": _place,
-        "joint_graph_constant_folding": False,  # it takes results on meta for dead, and computes constants on the GPU
-        "shape_padding": False,  # it is decided by benchmarks; a record of the unpadded problem decides against it
-        "max_autotune": False,
-        "max_autotune_gemm": False,
-        "freezing": False,
-    }
-    caches = torch._functorch.config.patch(enable_autograd_cache=False)
-    with config.patch(changes), caches:
-        return _compile_fx.compile_fx(graph, inputs, inner_compile=inner_compile)
-
-
-def lower(graph: Any, inputs: Sequence[Any], options: dict[str, Any], device: DeviceSpec) -> None:
-    """Has Inductor lower a graph that `compiled_on_meta` has placed, and generate nothing."""
-    placed = [_placed(value, detect_fake_mode(inputs)) for value in inputs]
-    stopped = mock.patch.object(GraphLowering, "compile_to_module", _stop)
-    caches = config.patch(fx_graph_cache=False, fx_graph_remote_cache=False)
-    with suppress(_Lowered), caches, _torch_believes_in(device), stopped:
-        _compile_fx.compile_fx_inner(graph, placed, **{**options, "cudagraphs": BoxedBool(False)})
-
-
-def _stop(*_: Any, **__: Any) -> None:
-    raise _Lowered
-
-
-def _place(graph: torch.fx.Graph) -> None:
-    """Puts what a graph has on meta on CUDA."""
-
-    def moved(value: Any) -> Any:
-        return _CUDA if isinstance(value, torch.device) and value.type == "meta" else value
-
-    for node in list(graph.nodes):
-        value = node.meta.get("val")
-        node.meta["val"] = tree_map(_placed, value)
-        node.args, node.kwargs = map_aggregate(node.args, moved), map_aggregate(node.kwargs, moved)
-        if node.op == "get_attr" and isinstance(value, torch.Tensor) and value.is_meta:
-            with graph.inserting_before(node):  # a constant, which has no values on meta
-                sizes = (list(value.shape), list(value.stride()))
-                empty = graph.call_function(
-                    torch.ops.aten.empty_strided.default, sizes, {"dtype": value.dtype, "device": _CUDA}
-                )
-            empty.meta = node.meta
-            node.replace_all_uses_with(empty)
-            graph.erase_node(node)
-
-
-def _placed(value: Any, mode: Any = None) -> Any:
-    if not (isinstance(value, torch.Tensor) and value.is_meta):
-        return value
-    with mode or value.fake_mode:
-        return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device=_CUDA)
-
-
-def outputs_on_meta(graph: Any) -> Callable[[list[Any]], list[Any]]:
-    """Stands for the compiled graph: gives outputs of the right sizes, on meta, and computes nothing."""
-    inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
-    (last,) = graph.graph.find_nodes(op="output")
-    outputs = [getattr(node, "meta", {}).get("val", node) for node in last.args[0]]
-
-    def run(given: list[Any]) -> list[Any]:
-        known = {
-            value.node.expr: number for value, number in zip(inputs, given, strict=True) if isinstance(value, torch.SymInt)
-        }
-        given.clear()
-
-        def number(size: Any) -> Any:
-            return int(size.node.expr.xreplace(known)) if isinstance(size, torch.SymInt) else size
-
-        def made(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor):
-                return number(value)
-            sizes, strides = ([number(size) for size in each] for each in (value.size(), value.stride()))
-            return torch.empty_strided(sizes, strides, dtype=value.dtype, device="meta")
-
-        return [made(value) for value in outputs]
-
-    run._boxed_call = True  # type: ignore[attr-defined]
-    return run
-
-
-@contextmanager
-def meta_constants_allowed() -> Iterator[None]:
-    """torch.tensor(..., device="meta") is no fake tensor where fake ones are made, in the calling thread."""
-    before = fake_tensor_tls.allow_non_fake_inputs_override
-    fake_tensor_tls.allow_non_fake_inputs_override = True
-    try:
-        yield
-    finally:
-        fake_tensor_tls.allow_non_fake_inputs_override = before
-
-
-@contextmanager
-def _torch_believes_in(device: DeviceSpec) -> Iterator[None]:
-    """torch.cuda answers for the device, and there is no other."""
-    major, minor = divmod(device.compute_capability, 10)
-    properties = SimpleNamespace(
-        name=device.name,
-        major=major,
-        minor=minor,
-        multi_processor_count=device.sm_count,
-        regs_per_multiprocessor=device.registers_per_sm,
-        max_threads_per_multi_processor=device.max_threads_per_sm,
-        shared_memory_per_block_optin=device.smem_per_block_optin_bytes,
-        L2_cache_size=device.l2_bytes,
-        warp_size=32,
-        gcnArchName="",
-    )
-    answers: dict[str, Any] = {
-        "is_available": True,
-        "device_count": 1,
-        "current_device": 0,
-        "get_device_properties": properties,
-        "get_device_capability": (major, minor),
-        "_exchange_device": 0,
-        "_maybe_exchange_device": 0,
-        "get_rng_state": torch.zeros(0, dtype=torch.uint8),
-        "set_rng_state": None,
-    }
-    with ExitStack() as undo:
-        undo.enter_context(mock.patch.multiple(torch.cuda, **{name: _always(answers[name]) for name in answers}))
-        # which has taken some of them at its import
-        took = {name: staticmethod(_always(answers[name])) for name in answers if name in vars(CudaInterface)}
-        undo.enter_context(mock.patch.multiple(CudaInterface, **took))
-        # as on machines where there is no CUDA: a constant is made on the CPU, then said to be moved
-        undo.enter_context(mock.patch.object(FakeTensorMode, "avoid_device_init", True))
-        undo.enter_context(_cuda_guarded())
-        DeviceProperties.create.cache_clear()
-        undo.callback(DeviceProperties.create.cache_clear)
-        yield
-
-
-@contextmanager
-def _cuda_guarded() -> Iterator[None]:
-    """Gives CUDA the device guard of meta, which guards nothing, in builds of torch that have none for it.
-
-    Those with CUDA do so themselves where there is no GPU, so that operators take fake tensors.
-    """
-    kinds: Any = torch._C._autograd.DeviceType
-    cuda, meta = int(kinds.CUDA), int(kinds.Meta)
-    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
-    guards = (ctypes.c_void_p * (meta + 1)).in_dll(library, "_ZN3c104impl26device_guard_impl_registryE")
-    if guards[cuda] is not None:
-        yield
-        return
-    guards[cuda] = guards[meta]
-    try:
-        yield
-    finally:
-        guards[cuda] = None
-
-
-def _always(answer: Any) -> Callable[..., Any]:
-    return lambda *_, **__: answer

@@ -1,11 +1,14 @@
 """The problems that Inductor asks about when it compiles a model for a device, which need not exist.
 
-The model is compiled on meta tensors. Inductor's passes and lowering see its graphs on a CUDA device, by fake tensors,
-and are stopped where code generation would start: nothing is generated, measured, launched or allocated.
+The model is compiled on meta tensors. Inductor's passes and lowering see its graphs on CUDA, by fake tensors, and are
+stopped where code generation would start: nothing is generated, measured, launched or allocated.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# (torch types these functions only in part)
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,9 +19,9 @@ from torch.utils import _pytree
 
 from .._core import DeviceSpec
 from ..capture import Capture
+from ..recorder import attention_as
 from ..records import Record
-from ..recorder import attention_kept_whole_on_meta
-from . import _compat
+from . import _compat_lowering as _compat
 from .choices import covered
 from .session import Options, Session, Target
 
@@ -29,10 +32,10 @@ T = TypeVar("T")
 def lowering(seen: Capture, device: DeviceSpec) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """Gives a function that compiles a model whose tensors are all on meta (see `on_meta`).
 
-    What Inductor asks for while such models run in the block, forward and backward, is in `seen` at its end: each
-    product as often as it was lowered, which is once per compiled graph however often that runs. Products that stock
-    Inductor keeps are skipped, with the reason. In the block torch.cuda answers, while a graph is compiled, for
-    `device`: other threads had better not use a GPU meanwhile.
+    What Inductor asks for as such models run in the block, forward and backward, is in `seen` at its end: each product
+    as often as it is lowered, which is once per compiled graph, however often that runs. Products that stock Inductor
+    keeps are skipped, with the reason. torch forgets what this process has compiled, so that one model's sizes do not
+    make the next one's dynamic; and while a graph is lowered torch.cuda answers for `device`, in every thread.
     """
     session, aim = _Unlearned(Options("lookup", device=device)), Target(device, is_here=False)
 
@@ -43,12 +46,17 @@ def lowering(seen: Capture, device: DeviceSpec) -> Iterator[Callable[[Callable[.
         return outputs
 
     def backend(graph: Any, inputs: Any) -> Any:
-        return _compat.compiled_on_meta(graph, inputs, inner_compile)
+        return _compat.compile_on_meta(graph, inputs, inner_compile)
 
+    torch.compiler.reset()
     try:
-        with attention_kept_whole_on_meta(), _compat.meta_constants_allowed():
-            yield lambda model: torch.compile(model, backend=backend)
+        with warnings.catch_warnings(), attention_as(_attention, "AutogradMeta", "AutogradCUDA"):
+            # torch warns of loss functions on meta, and differentiates them all the same
+            warnings.filterwarnings("ignore", ".*an autograd kernel was not registered")
+            with _compat.no_device_needed():
+                yield lambda model: torch.compile(model, backend=backend)
     finally:
+        torch.compiler.reset()
         for decision in session.report.decisions:
             seen.note(decision.problem)
         for why in session.report.left:
@@ -56,30 +64,55 @@ def lowering(seen: Capture, device: DeviceSpec) -> Iterator[Callable[[Callable[.
 
 
 class _Unlearned(Session):
-    """Knows no records, so that what earlier compiles have learned does not shape the graphs."""
+    """Knows no records: what earlier compiles have learned does not shape the graphs."""
 
     def _known(self) -> list[Record]:
         return []
 
 
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """scaled_dot_product_attention by a GPU's fused kernel that takes masks, or, as none takes less than 4D, by bmm."""
+    aten: Any = torch.ops.aten
+    if query.dim() != 4:
+        written_out: torch.Tensor = aten._scaled_dot_product_attention_math(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )[0]
+        return written_out
+    if enable_gqa:
+        key, value = (each.repeat_interleave(query.size(1) // each.size(1), 1) for each in (key, value))
+    if attn_mask is not None:
+        attn_mask = attn_mask.to(query.dtype).expand(*query.shape[:-1], key.size(-2))
+    fused: torch.Tensor = aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale
+    )[0]
+    return fused
+
+
 def on_meta(made: T) -> T:
-    """Models and tensors, however nested, on meta: those that are there already are kept, shared ones stay shared."""
+    """Models and tensors, however nested, on meta. What is there already is kept, and what is shared stays shared."""
     moved: dict[int, torch.Tensor] = {}
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.is_meta:
-            return tensor
-        if id(tensor) not in moved:
-            there = tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+        if not tensor.is_meta and id(tensor) not in moved:
+            there = torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
             moved[id(tensor)] = nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
-            moved[id(tensor)].__dict__.update(tensor.__dict__)  # Dynamo's marks of dynamic sizes are kept there
-        return moved[id(tensor)]
+            moved[id(tensor)].__dict__.update(tensor.__dict__)  # where Dynamo keeps its marks of dynamic sizes
+        return moved.get(id(tensor), tensor)
 
-    def moved_leaf(leaf: Any) -> Any:
+    def move_any(leaf: Any) -> Any:
         for part in leaf.modules() if isinstance(leaf, nn.Module) else ():
             for owned in (part._parameters, part._buffers):
                 owned.update({name: move(tensor) for name, tensor in owned.items() if tensor is not None})
         return move(leaf) if isinstance(leaf, torch.Tensor) else leaf
 
-    leaves, form = _pytree.tree_flatten(made)
-    return _pytree.tree_unflatten([moved_leaf(leaf) for leaf in leaves], form)  # type: ignore[no-any-return]
+    return _pytree.tree_map(move_any, made)  # type: ignore[no-any-return]

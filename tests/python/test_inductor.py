@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,74 +11,26 @@ from torch import nn
 
 import gemm_tuner as gt
 from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
-from doubles.graphs import Graph, TritonGemm
+from doubles.fused import compile_for, run_interpreted
 from doubles.virtual_gpu import virtual_gpu
-from gemm_tuner.inductor.plan import without_record
-from gemm_tuner.inductor.session import Report
-from gemm_tuner.records import Fingerprint, Record, Versions
-from gemm_tuner.sources import kernel_id
+from gemm_tuner.records import Fingerprint
+from inductor_samples import (
+    MLP,
+    MLP_PROBLEM,
+    STOCK_WARNING,
+    asked,
+    best,
+    config_of,
+    gemms,
+    k_of,
+    mlp,
+    race,
+    record,
+    wins,
+)
 
-STOCK_WARNING = "Not enough SMs to use max_autotune_gemm mode"
+pytestmark = pytest.mark.usefixtures("own_cache")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def asked(report: Report) -> set[gt.GemmProblem]:
-    return {each.problem for each in report.decisions}
-
-
-def best(problem: gt.GemmProblem, device: gt.DeviceSpec) -> gt.GemmConfig:
-    """The model's best config that Inductor's templates can run."""
-    served = [config for config in gt.space(problem, device) if config.family == "tiled"]
-    return gt.rank(problem, device, configs=served)[0].config
-
-
-def record(problem: gt.GemmProblem, device: gt.DeviceSpec, choice: gt.GemmConfig | None) -> Record:
-    return Record(
-        device=Fingerprint.of(device),
-        problem=problem,
-        choice=choice,
-        kernel=f"aten::{problem.op}" if choice is None else kernel_id("tiled"),
-        latency_us=1.0,
-        basis="predicted",
-        kind="winner",
-        versions=Versions("0"),
-    )
-
-
-def config_of(kernel: TritonGemm) -> gt.GemmConfig:
-    has = kernel.constants
-    return gt.GemmConfig(
-        block_m=has["BLOCK_M"],
-        block_n=has["BLOCK_N"],
-        block_k=has["BLOCK_K"],
-        group_m=has["GROUP_M"],
-        num_warps=kernel.num_warps,
-        num_stages=kernel.num_stages,
-    )
-
-
-def k_of(kernel: TritonGemm) -> int:
-    """Which the template writes into its text where it is no symbol."""
-    (line,) = {each.strip() for each in kernel.source.splitlines() if each.strip().startswith("K = ")}
-    return int(line.removeprefix("K = "))
-
-
-def gemms(graphs: Iterable[Graph]) -> list[TritonGemm]:
-    return [kernel for graph in graphs for kernel in graph.gemms]
-
-
-def mlp(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    return nn.functional.gelu(x @ w)
-
-
-MLP = ((72, 1040), (1040, 520))  # small tiles: with large ones the GELU would spill, and Inductor not fuse it
-MLP_PROBLEM = gt.GemmProblem(m=72, n=520, k=1040)
 
 
 # Proof: the recorded config stands in each kernel, what follows is fused into it, and it compiles for the device
@@ -118,10 +69,51 @@ def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: 
     for kernel in kernels:
         assert kernel.constants["EVEN_K"] == (k_of(kernel) % kernel.constants["BLOCK_K"] == 0), kernel.name
     assert {kernel.constants["EVEN_K"] for kernel in kernels} == {True, False}  # no tile divides these sizes
-    fused = [kernel.name for kernel in gemms([forward])]
     activation = "silu" if block is LlamaBlock else "gelu"
-    assert any(activation in name for name in fused), fused
-    assert any("add" in name for name in fused), fused
+    names = [kernel.name for kernel in forward.gemms]
+    assert any("add" in name for name in names), names
+    fused = next(kernel for kernel in forward.gemms if activation in kernel.name)
+    needs = compile_for(fused, gpu.spec.compute_capability)
+    assert 0 < needs["smem_bytes"] <= gpu.spec.smem_per_block_optin_bytes
+    assert needs["tensor_core_instructions"] > 0
+
+
+def gated(x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return nn.functional.silu(x @ gate) * (x @ up) + 1
+
+
+def biased(bias: torch.Tensor, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return nn.functional.relu(torch.addmm(bias, x, w))
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "op"),
+    [
+        (mlp, ((37, 75), (75, 45)), "mm"),
+        (gated, ((37, 75), (75, 45), (75, 45)), "mm"),
+        (biased, ((45,), (37, 75), (75, 45)), "addmm"),
+        (torch.bmm, ((3, 37, 75), (3, 75, 45)), "bmm"),
+        (lambda a, b, c, d: a @ b + c @ d, ((37, 75), (75, 45)) * 2, "mm_plus_mm"),
+    ],
+    ids=["gelu", "gated", "bias and relu", "bmm", "mm_plus_mm"],
+)
+def test_what_is_generated_from_records_computes_what_eager_does_on_odd_sizes(
+    function: Callable[..., torch.Tensor], shapes: tuple[tuple[int, ...], ...], op: str
+) -> None:
+    problem = gt.GemmProblem(op=op, m=37, n=45, k=75, batch=3 if op == "bmm" else 1)
+    config = gt.GemmConfig(block_m=32, block_n=32, block_k=32, num_warps=2, num_stages=3, group_m=4)
+    with virtual_gpu("rtx-3060") as gpu:
+        assert gt.why_illegal(problem, config, gpu.spec) is None
+        with gt.enabled(record(problem, gpu.spec, config), policy="lookup") as report:
+            (graph,) = gpu.compile(function, *shapes)
+    assert report.misses == [] and not graph.extern
+    assert {config_of(kernel) for kernel in graph.gemms} == {config}
+    assert {kernel.constants["EVEN_K"] for kernel in graph.gemms} == {False}
+    torch.manual_seed(0)
+    inputs = [torch.randn(shape).to(torch.float16) for shape in shapes]
+    (found,) = run_interpreted(graph, inputs)
+    expected = function(*(each.float() for each in inputs))
+    torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
 
 
 def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enable(
@@ -153,25 +145,10 @@ def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enab
 # Winners: measured once, remembered, never measured again
 
 
-def offered(choice: object) -> gt.GemmConfig | None:
-    """What a choice of Inductor's is, as we offered it; None for ATen."""
-    config: gt.GemmConfig | None = choice.annotations["gemm_tuner"][0].config  # type: ignore[attr-defined]
-    return config
-
-
-def wins(winner: gt.GemmConfig | None) -> Callable[[object], float]:
-    """Timings in which one candidate takes 1 ms and all others 2."""
-    return lambda choice: 1.0 if offered(choice) == winner else 2.0
-
-
-def race(problem: gt.GemmProblem, device: gt.DeviceSpec, top_k: int = 4) -> tuple[gt.GemmConfig, ...]:
-    return without_record(problem, device, "measure", top_k, evidence=lambda *_: None).configs
-
-
 @pytest.mark.parametrize("fused_ms", [0.5, 3.0])
 @pytest.mark.parametrize("place", [0, 2, None])
 def test_a_miss_is_measured_once_and_a_warm_start_does_the_same_without_measuring(
-    place: int | None, fused_ms: float, cache: Path
+    place: int | None, fused_ms: float
 ) -> None:
     candidates = race(MLP_PROBLEM, gt.device("rtx-3060"))
     winner = None if place is None else candidates[place]

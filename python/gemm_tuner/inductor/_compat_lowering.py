@@ -8,7 +8,7 @@ Apart from `_compat`, so that a torch that lacks some of it still compiles with 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch._decomp import global_decomposition_table
 from torch._dynamo.device_interface import CudaInterface
 from torch._functorch import config as functorch_config
 from torch._functorch.aot_autograd import aot_function
@@ -31,6 +32,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 from .._core import DeviceSpec
 
 PRIVATE_NAMES = (
+    "torch._decomp:global_decomposition_table",
     "torch._dynamo.device_interface:CudaInterface.get_device_properties",
     "torch._functorch.aot_autograd:aot_function",
     "torch._functorch.config:enable_autograd_cache",
@@ -59,8 +61,12 @@ PRIVATE_NAMES = (
     "torch.utils._pytree:tree_map",
     "torch.utils._pytree:tree_map_only",
 )
-# Found in the sources alone: `torch._C` has none.
-PRIVATE_ATTRIBUTES = ("torch._subclasses.fake_tensor:FakeTensorTLS.allow_non_fake_inputs_override",)
+# Only instances have them, and `torch._C` has no sources.
+PRIVATE_ATTRIBUTES = (
+    "torch._ops:OpOverload._dispatch_cache",
+    "torch._ops:OpOverload.py_kernels",
+    "torch._subclasses.fake_tensor:FakeTensorTLS.allow_non_fake_inputs_override",
+)
 
 _CUDA = torch.device("cuda", 0)
 _GUARDS = "_ZN3c104impl26device_guard_impl_registryE"  # c10::impl::device_guard_impl_registry
@@ -100,7 +106,7 @@ def _place(graph: torch.fx.Graph) -> None:
         node.args, node.kwargs = map_aggregate(node.args, moved), map_aggregate(node.kwargs, moved)
         if node.op == "get_attr" and isinstance(value, torch.Tensor) and value.is_meta:
             with graph.inserting_before(node):  # a constant, which has no values on meta
-                like = {"dtype": value.dtype, "device": _CUDA}
+                like: dict[str, Any] = {"dtype": value.dtype, "device": _CUDA}
                 shape = (list(value.shape), list(value.stride()))
                 empty = graph.call_function(torch.ops.aten.empty_strided.default, shape, like)
             empty.meta = node.meta
@@ -203,15 +209,42 @@ def _torch_believes_in(device: DeviceSpec) -> Iterator[None]:
         "set_rng_state": None,
     }
     with ExitStack() as undo:
-        undo.enter_context(mock.patch.multiple(torch.cuda, **{name: _always(answers[name]) for name in answers}))
-        # which has taken some of them at its import
-        took = {name: staticmethod(_always(answers[name])) for name in answers if name in vars(CudaInterface)}
-        undo.enter_context(mock.patch.multiple(CudaInterface, **took))
+        for name, answer in answers.items():
+            undo.enter_context(mock.patch.object(torch.cuda, name, _always(answer)))
+            if name in vars(CudaInterface):  # which has taken it at its import
+                undo.enter_context(mock.patch.object(CudaInterface, name, staticmethod(_always(answer))))
         # as on machines where there is no CUDA: a constant is made on the CPU, then said to be moved
         undo.enter_context(mock.patch.object(FakeTensorMode, "avoid_device_init", True))
         DeviceProperties.create.cache_clear()
         undo.callback(DeviceProperties.create.cache_clear)
         yield
+
+
+@contextmanager
+def _composites_taken_apart_on_meta() -> Iterator[None]:
+    """On meta torch has Python kernels for operators that are made of others, such as nll_loss, and other devices have
+    none: tracing would stop there, and the gradient with it.
+    """
+    on_meta = torch._C.DispatchKey.Meta
+    tables = global_decomposition_table.values()
+    operators = {each for table in tables for each in table if on_meta in getattr(each, "py_kernels", ())}
+    kernels = {
+        each: each.py_kernels.pop(on_meta)
+        for each in operators
+        if torch._C._dispatch_has_kernel_for_dispatch_key(each.name(), "CompositeImplicitAutograd")
+    }
+    _forget_dispatch(kernels)
+    try:
+        yield
+    finally:
+        for each, kernel in kernels.items():
+            each.py_kernels[on_meta] = kernel
+        _forget_dispatch(kernels)
+
+
+def _forget_dispatch(operators: Iterable[Any]) -> None:
+    for each in operators:
+        each._dispatch_cache.clear()
 
 
 def _always(answer: Any) -> Callable[..., Any]:
@@ -224,7 +257,7 @@ def no_device_needed() -> Iterator[None]:
     before = fake_tensor_tls.allow_non_fake_inputs_override
     fake_tensor_tls.allow_non_fake_inputs_override = True  # torch.tensor(..., device="meta") never makes a fake tensor
     try:
-        with _cuda_guarded():
+        with _cuda_guarded(), _composites_taken_apart_on_meta():
             yield
     finally:
         fake_tensor_tls.allow_non_fake_inputs_override = before
@@ -236,7 +269,7 @@ def _cuda_guarded() -> Iterator[None]:
 
     Those with CUDA do so themselves where there is no GPU, so that operators take fake tensors.
     """
-    kinds: Any = torch._C._autograd.DeviceType  # type: ignore[attr-defined]
+    kinds: Any = torch._C._autograd.DeviceType
     cuda, meta = int(kinds.CUDA), int(kinds.Meta)
     library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
     guards = (ctypes.c_void_p * (meta + 1)).in_dll(library, _GUARDS)

@@ -8,7 +8,6 @@ stopped where code generation would start: nothing is generated, measured, launc
 # (torch types these functions only in part)
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -50,11 +49,8 @@ def lowering(seen: Capture, device: DeviceSpec) -> Iterator[Callable[[Callable[.
 
     torch.compiler.reset()
     try:
-        with warnings.catch_warnings(), attention_as(_attention, "AutogradMeta", "AutogradCUDA"):
-            # torch warns of loss functions on meta, and differentiates them all the same
-            warnings.filterwarnings("ignore", ".*an autograd kernel was not registered")
-            with _compat.no_device_needed():
-                yield lambda model: torch.compile(model, backend=backend)
+        with attention_as(_attention, "AutogradMeta", "AutogradCUDA"), _compat.no_device_needed():
+            yield lambda model: torch.compile(model, backend=backend)
     finally:
         torch.compiler.reset()
         for decision in session.report.decisions:
@@ -111,7 +107,8 @@ def on_meta(made: T) -> T:
 
     def move_any(leaf: Any) -> Any:
         for part in leaf.modules() if isinstance(leaf, nn.Module) else ():
-            for owned in (part._parameters, part._buffers):
+            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+            for owned in tables:
                 owned.update({name: move(tensor) for name, tensor in owned.items() if tensor is not None})
         return move(leaf) if isinstance(leaf, torch.Tensor) else leaf
 

@@ -27,7 +27,8 @@ from typing import Any
 
 from torch_sources import FUNCTION, TorchSources, fetch, literal
 
-COMPAT = Path(__file__).parents[1] / "python" / "gemm_tuner" / "inductor" / "_compat.py"
+INDUCTOR = Path(__file__).parents[1] / "python" / "gemm_tuner" / "inductor"
+COMPAT = (INDUCTOR / "_compat.py", INDUCTOR / "_compat_lowering.py")
 CACHE = Path(tempfile.gettempdir()) / "gemm_tuner-torch-sources"
 HOOK, CHOOSE, GATE = "get_template_configs", "autotune_select_algorithm", "is_big_gpu"
 PREPROCESSING, SINGLE = "preprocessing_fns", "len(choices) == 1"
@@ -192,13 +193,19 @@ def _preprocessing_precedes_single_choice(sources: TorchSources) -> bool:
     return bool(loops and shortcuts) and loops[0] < shortcuts[0]
 
 
-def private_names(compat: Path = COMPAT) -> list[str]:
-    """The tables of `_compat.py`, read without importing it, which would import torch.
+def private_names(compat: Sequence[Path] = COMPAT) -> list[str]:
+    """The tables of `_compat.py` and its like, read without importing them, which would import torch.
 
     PRIVATE_ATTRIBUTES, which may be missing, are those that only instances have.
     """
-    tree = ast.parse(compat.read_bytes())
-    return sorted([*literal(tree, "PRIVATE_NAMES"), *literal(tree, "PRIVATE_ATTRIBUTES", default=())])
+    trees = [ast.parse(path.read_bytes()) for path in compat]
+    return sorted(
+        {
+            name
+            for tree in trees
+            for name in (*literal(tree, "PRIVATE_NAMES"), *literal(tree, "PRIVATE_ATTRIBUTES", default=()))
+        }
+    )
 
 
 def touched(tree: ast.Module, sources: TorchSources) -> set[str]:

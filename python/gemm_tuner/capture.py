@@ -20,7 +20,7 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
-from ._core import GemmProblem
+from ._core import DeviceSpec, GemmProblem
 from .errors import CaptureError, TorchMissingError
 from .problems import CountedProblem
 
@@ -107,17 +107,28 @@ def capture_script(argv: list[str]) -> Capture:
         return _captured(lambda: runpy.run_path(str(path), run_name="__main__"), what=str(path))
 
 
-def capture_model(spec: str, *, backward: bool = False) -> Capture:
+def capture_model(spec: str, *, backward: bool = False, device: DeviceSpec | None = None) -> Capture:
     """Calls the model that ``module:factory`` or ``path/to/file.py:factory`` makes, once, and records its GEMMs.
 
     The factory takes nothing and returns ``(model, args)`` or ``(model, args, kwargs)``. The model is called under
     ``no_grad``; with ``backward``, with gradients: the output's ``loss`` is differentiated, or else the sum of every
     floating tensor in the output. A call that fails gives what was seen until then, and ``failure``.
+    With a device, the model is not run but compiled for it, which takes no GPU and no memory, and what is captured are
+    the problems that Inductor asks about, each as often as it is lowered. torch forgets what it has compiled before.
     Raises CaptureError where the factory cannot be found, fails or returns something else, and TorchMissingError.
     """
     require_torch()
     model, args, kwargs = _made_by(spec)
-    return _captured(lambda: _call(model, args, kwargs, backward=backward), what=f"the model of {spec}")
+    what = f"the model of {spec}"
+    if device is None:
+        return _captured(lambda: _call(model, args, kwargs, backward=backward), what=what)
+    from .inductor.lowering import lowering, on_meta
+
+    seen = Capture()
+    model, args, kwargs = on_meta((model, args, kwargs))
+    with lowering(seen, device) as compiled:
+        _keep_failure(seen, lambda: _call(compiled(model), args, kwargs, backward=backward), what=what)
+    return seen
 
 
 def require_torch() -> None:
@@ -128,17 +139,21 @@ def require_torch() -> None:
 
 def _captured(run: Callable[[], object], *, what: str) -> Capture:
     with capture() as seen:
-        try:
-            run()
-        except SystemExit as stop:
-            if stop.code not in (None, 0):
-                seen.failure = f"{what} exited with {stop.code!r}"
-        except KeyboardInterrupt:
-            seen.failure = f"{what} was interrupted"
-        except Exception as error:
-            seen.failure = f"{what} stopped with {_told(error)}"
-            logger.debug("%s stopped", what, exc_info=error)
+        _keep_failure(seen, run, what=what)
     return seen
+
+
+def _keep_failure(seen: Capture, run: Callable[[], object], *, what: str) -> None:
+    try:
+        run()
+    except SystemExit as stop:
+        if stop.code not in (None, 0):
+            seen.failure = f"{what} exited with {stop.code!r}"
+    except KeyboardInterrupt:
+        seen.failure = f"{what} was interrupted"
+    except Exception as error:
+        seen.failure = f"{what} stopped with {_told(error)}"
+        logger.debug("%s stopped", what, exc_info=error)
 
 
 def _told(error: BaseException) -> str:
@@ -147,7 +162,8 @@ def _told(error: BaseException) -> str:
     frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith((ours, "<frozen"))]
     theirs = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
-    return f"{type(error).__name__}: {error}{place}"
+    said = " ".join(str(error).partition("\n\n")[0].split())  # torch appends paragraphs of advice
+    return f"{type(error).__name__}: {said}{place}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ device threads, so the backward pass is seen wherever it runs; threads that a pr
 # (torch types these classes only in part)
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +56,12 @@ def recording(seen: Capture) -> Iterator[None]:
     """Notes in ``seen`` the products that this thread, and the backward passes it starts, run meanwhile."""
     # force_eager: a compiled function would hide its products in kernels, and fullgraph=True refuses dispatch modes
     eagerly = torch.compiler.set_stance
-    with eagerly("force_eager"), _encoder_layers_unfused(), _attention_kept_whole_on_meta(), Recorder(seen):
+    with (
+        eagerly("force_eager"),
+        _encoder_layers_unfused(),
+        attention_as(attention_on_meta, "AutogradMeta"),
+        Recorder(seen),
+    ):
         yield
 
 
@@ -196,13 +201,17 @@ def _encoder_layers_unfused() -> Iterator[None]:
 
 
 @contextmanager
-def _attention_kept_whole_on_meta() -> Iterator[None]:
-    """PyTorch has no fused attention for meta tensors and would write it out as two bmm's that no GPU runs."""
-    if torch._C._dispatch_has_kernel_for_dispatch_key(ATTENTION, "AutogradMeta"):  # a capture within a capture
+def attention_as(implementation: Callable[..., Any], *keys: str) -> Iterator[None]:
+    """Has the implementation stand for scaled_dot_product_attention under these dispatch keys.
+
+    PyTorch has no fused attention for tensors without a device and would write it out as two bmm's that no GPU runs.
+    """
+    if torch._C._dispatch_has_kernel_for_dispatch_key(ATTENTION, keys[0]):  # a capture within a capture
         yield
         return
     library = torch.library.Library("aten", "IMPL")
-    library.impl("scaled_dot_product_attention", attention_on_meta, "AutogradMeta")
+    for key in keys:
+        library.impl("scaled_dot_product_attention", implementation, key)
     try:
         yield
     finally:

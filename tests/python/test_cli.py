@@ -119,6 +119,9 @@ def test_it_runs_as_a_module_too() -> None:
         (["capture", "-o", "none/p.jsonl", "--model", "a:b"], "none"),
         (["capture", "--model", "a:b"], "--output"),
         (["capture", "-o", "p.jsonl", "--backward", "--", "python", "x.py"], "--backward"),
+        (["capture", "-o", "p.jsonl", "--inductor", "--", "python", "x.py"], "--inductor"),
+        (["capture", "-o", "p.jsonl", "--model", "a:b", "--device", "rtx-3060"], "--device is for --inductor"),
+        (["capture", "-o", "p.jsonl", "--model", "a:b", "--inductor", "--device", "rtx-9999"], "near"),
         (["records", "show", "none.jsonl"], "none.jsonl"),
         (["records", "show", "problems.jsonl"], "not a records file"),
         (["records", "merge", "none.jsonl", "-o", "all.jsonl"], "none.jsonl"),
@@ -231,6 +234,9 @@ def test_capture_from_a_factory_and_from_a_script(run: Run, tmp_path: Path) -> N
     assert said.code == 0 and "1 problems, 1 runs" in said.err and said.out == ""
     said = run("capture", "-o", "p2.jsonl", "--model", "little.py:made", "--backward")
     assert said.code == 0 and len((tmp_path / "p2.jsonl").read_text().splitlines()) == 2
+    said = run("capture", "-o", "p4.jsonl", "--model", "little.py:made", "--inductor", "--device", "rtx-3060")
+    assert said.code == 0 and "1 problems, 1 runs" in said.err
+    assert (tmp_path / "p4.jsonl").read_text() == (tmp_path / "p.jsonl").read_text()
     said = run("capture", "-o", "p3.jsonl", "--", sys.executable, "little.py")
     assert said.code == 0 and '"m": 4, "n": 16, "k": 8' in (tmp_path / "p3.jsonl").read_text()
 

@@ -28,9 +28,9 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from doubles.fused import device_of
 from doubles.virtual_gpu import virtual_gpu
-from gemm_tuner import DeviceSpec, GemmConfig, GemmProblem
-from gemm_tuner.devices import catalogue
+from gemm_tuner import GemmConfig, GemmProblem
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,11 @@ def _operands(problem: GemmProblem) -> Sequence[torch.Tensor]:
     ]
 
 
-def _device(compute_capability: int) -> DeviceSpec:
-    return next(spec for spec in catalogue().values() if spec.compute_capability == compute_capability)
-
-
 def render(problem: GemmProblem, config: GemmConfig, compute_capability: int) -> Rendered:
     """Renders `torch.mm` on the problem's operands with the config, through Inductor's own lowering and code writer."""
     torch.backends.cuda.matmul.allow_tf32 = problem.precision == "tf32"
     settings = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "TRITON", "fx_graph_cache": False}
-    with virtual_gpu(_device(compute_capability), sm_count=132), FakeTensorMode(shape_env=ShapeEnv()) as mode:
+    with virtual_gpu(device_of(compute_capability), sm_count=132), FakeTensorMode(shape_env=ShapeEnv()) as mode:
         operands = _operands(problem)
         traced = make_fx(torch.ops.aten.mm.default)(*operands)
         graph = GraphLowering(traced, shape_env=mode.shape_env)

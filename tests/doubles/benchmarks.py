@@ -59,7 +59,7 @@ def replacements(clock: Benchmarks) -> Iterator[tuple[Any, str, Any]]:
     from torch._subclasses import FakeTensorMode
 
     seen: set[str] = set()
-    precompile = TritonTemplateCaller.precompile
+    precompile: Callable[[Any], None] = TritonTemplateCaller.precompile
 
     def precompile_counted(choice: Any) -> None:
         key = choice.kernel_hash_key()

@@ -21,11 +21,12 @@ Example = tuple[int, ...] | torch.Tensor
 class TritonGemm:
     """One GEMM kernel made from a Triton template, with whatever was fused into it.
 
-    name: as the wrapper calls it. source: the text of a module that defines it, decorated.
-    constants: what the template was rendered with: BLOCK_M, BLOCK_N, BLOCK_K, GROUP_M, EVEN_K, ALLOW_TF32...
+    name: as the wrapper calls it, or as the candidate is called in logs. source: the text of a module that defines it,
+    decorated, as `function`. constants: what the template was rendered with: BLOCK_M, EVEN_K, ALLOW_TF32...
     """
 
     name: str
+    function: str
     source: str
     constants: dict[str, Any]
     num_warps: int
@@ -76,6 +77,7 @@ def gemm_of(name: str, text: str) -> TritonGemm:
     constants = re.findall(r"^ +(\w+) : tl\.constexpr = (.+)$", text, re.MULTILINE)
     return TritonGemm(
         name=name,
+        function=re.findall(r"^def (\w+)\(", text, re.MULTILINE)[-1],
         source=text,
         constants={constant: _literal(value) for constant, value in constants},
         num_warps=int(options["num_warps"]),
@@ -90,17 +92,20 @@ def _literal(text: str) -> Any:
         return text  # `tl.float32`
 
 
-def traced(
-    function: Callable[..., Any], *examples: Example, dtype: torch.dtype = torch.float16
-) -> tuple[Any, list[Any]]:
-    """(graph module, its fake inputs) of the function, decomposed as torch.compile would."""
+def run_traced(function: Callable[..., torch.Tensor], *examples: Example, dtype: torch.dtype = torch.float16) -> None:
+    """Compiles the function for the virtual GPU without Dynamo: the graph's inputs are its arguments, in order.
+
+    examples: shapes of floating inputs, or tensors whose shape and dtype is meant.
+    """
+    from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
     from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with FakeTensorMode():
         inputs = [_fake(example, dtype) for example in examples]
-        return make_fx(lambda *values: (function(*values),), decomposition_table=select_decomp_table())(*inputs), inputs
+        module = make_fx(lambda *values: (function(*values),), decomposition_table=select_decomp_table())(*inputs)
+        compile_fx(module, inputs)(*inputs)
 
 
 def run_on_fakes(

@@ -22,7 +22,6 @@ class VirtualDriver:
         self._device = device
         self.utils = SimpleNamespace(
             load_binary=_load_binary,
-            unload_module=lambda _: None,
             get_device_properties=lambda _: {
                 "max_shared_mem": device.smem_per_block_optin_bytes,
                 "max_num_regs": device.registers_per_sm,
@@ -54,7 +53,8 @@ class VirtualDriver:
 def _load_binary(name: str, cubin: bytes, smem_bytes: int, device: int) -> tuple[Any, Any, int, int, int]:
     """(module, function, registers, spilled words, most threads), as the driver reports them."""
     registers, spilled_words = _registers(cubin)
-    return object(), object(), registers, spilled_words, MAX_THREADS_PER_BLOCK
+    # no module: a kernel with one would unload it when it is forgotten, by when another driver may be there
+    return None, object(), registers, spilled_words, MAX_THREADS_PER_BLOCK
 
 
 @cache

@@ -6,6 +6,7 @@ machine without a GPU and with the CPU build of torch. Nothing runs on it: a lau
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,9 +23,12 @@ import gemm_tuner as gt
 
 from . import benchmarks
 from .benchmarks import Benchmarks, Timings
-from .graphs import Example, Graph, run_on_fakes
+from .graphs import Example, Graph, run_on_fakes, run_traced
 
 MEMORY_BYTES = 12 << 30  # of every virtual GPU: nothing that GEMM tuning does depends on it
+
+# Compiled code looks at whether its inputs are aligned, as fake ones are; torch 2.15's Triton announces a new default
+_EXPECTED_WARNINGS = ("Accessing the data pointer of FakeTensor is deprecated", "TRITON_DEFAULT_FP_FUSION is unset")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,18 @@ class VirtualGpu:
         self, model: nn.Module | Callable[..., torch.Tensor], *examples: Example, **options: Any
     ) -> list[Graph]:
         """Compiles and runs the model on fake tensors, as graphs.run_on_fakes says; the graphs that this added."""
+        return self._added(run_on_fakes, model, *examples, **options)
+
+    def compile_traced(
+        self, function: Callable[..., torch.Tensor], *examples: Example, dtype: torch.dtype = torch.float16
+    ) -> Graph:
+        """Compiles and runs the function on fake tensors, as graphs.run_traced says; the one graph that it becomes."""
+        (graph,) = self._added(run_traced, function, *examples, dtype=dtype)
+        return graph
+
+    def _added(self, run: Callable[..., None], *arguments: Any, **options: Any) -> list[Graph]:
         before = len(self.graphs)
-        run_on_fakes(model, *examples, **options)
+        run(*arguments, **options)
         return self.graphs[before:]
 
 
@@ -60,9 +74,12 @@ def virtual_gpu(
     """Within the block torch has one CUDA device: `device`, from the catalogue if it is a name, or with other SMs.
 
     Compiled code goes into a folder that ends with the block, unless the cache is to be kept. Kernels are compiled in
-    this process: no other would see the double. Blocks nest; the innermost device counts. Timings answer Inductor's
-    benchmarks, as benchmarks.Benchmarks says.
+    this process: no other would see the double. Blocks nest: the innermost device counts, and those around it note what
+    was done on it too. Timings answer Inductor's benchmarks, as benchmarks.Benchmarks says.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of parts of torch
+        importlib.import_module("torch._inductor.compile_fx")
     from torch._inductor.utils import fresh_cache
 
     from .device_guard import virtual_guard
@@ -78,9 +95,10 @@ def virtual_gpu(
             stack.enter_context(mock.patch.dict(remembered, clear=True))
         stack.enter_context(virtual_guard())
         stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor is deprecated")
         # which would compute constants on the device
         stack.enter_context(torch._inductor.config.patch(joint_graph_constant_folding=False))
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         if not keep_cache:
             stack.enter_context(fresh_cache())
         _forget_devices()
@@ -179,6 +197,7 @@ def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
     # the compiled code's own ways to allocate and view, and its choice among kernels that the first call would time
     yield torch._C._dynamo.guards, "_empty_strided_cuda", _empty_strided
     yield torch._C._dynamo.guards, "_reinterpret_tensor", _reinterpret
+    yield torch._C._dynamo.guards, "copy_if_misaligned", lambda tensor: tensor
     yield CachingAutotuner, "autotune_to_one_config", _take_the_first
     yield CachingAutotuner, "coordinate_descent_tuning", lambda _, launcher, *__, **___: launcher
     yield async_compile, "get_compile_threads", _always(1)
@@ -210,21 +229,15 @@ def _remembered_devices() -> tuple[dict[str, Any], ...]:
 
 def _forget_devices() -> None:
     """Empties what remembers a device through functools: the next one may be another."""
-    import torch._inductor.utils
     import torch.utils._triton
-    from torch._inductor import codecache, kernel
+    import triton.compiler.compiler
+    from torch._inductor import codecache, kernel, utils
     from torch._inductor.runtime import hints
 
-    owners = (
-        torch.cuda,
-        torch.utils._triton,
-        torch._inductor.utils,
-        kernel.mm,
-        hints.DeviceProperties,
-        codecache.CacheBase,
-    )
+    triton.compiler.compiler.max_shared_mem.cache_clear()
+    owners = (torch.cuda, torch.utils._triton, utils, kernel.mm, hints.DeviceProperties, codecache.CacheBase)
     for owner in owners:
-        for name in dir(owner):
-            remembering = getattr(owner, name, None)
-            if isinstance(remembering, _lru_cache_wrapper):
-                remembering.cache_clear()
+        for remembering in vars(owner).values():
+            function = remembering.__func__ if isinstance(remembering, (classmethod, staticmethod)) else remembering
+            if isinstance(function, _lru_cache_wrapper):
+                function.cache_clear()

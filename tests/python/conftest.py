@@ -55,3 +55,10 @@ def stand_in(stand_in_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     double = StandIn(stand_in_path)
     double.tell("")
     return double
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that the test starts with empty."""
+    monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"

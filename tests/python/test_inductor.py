@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,65 +10,25 @@ from torch import nn
 
 import gemm_tuner as gt
 from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
-from doubles.graphs import Graph, TritonGemm
 from doubles.virtual_gpu import virtual_gpu
-from gemm_tuner.inductor.session import Report
-from gemm_tuner.records import Fingerprint, Record, Versions
-from gemm_tuner.sources import kernel_id
+from gemm_tuner.records import Fingerprint
+from inductor_samples import (
+    MLP,
+    MLP_PROBLEM,
+    STOCK_WARNING,
+    asked,
+    best,
+    config_of,
+    gemms,
+    k_of,
+    mlp,
+    race,
+    record,
+    wins,
+)
 
-STOCK_WARNING = "Not enough SMs to use max_autotune_gemm mode"
+pytestmark = pytest.mark.usefixtures("own_cache")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def asked(report: Report) -> set[gt.GemmProblem]:
-    return {each.problem for each in report.decisions}
-
-
-def best(problem: gt.GemmProblem, device: gt.DeviceSpec) -> gt.GemmConfig:
-    """The model's best config that Inductor's templates can run."""
-    served = [config for config in gt.space(problem, device) if config.family == "tiled"]
-    return gt.rank(problem, device, configs=served)[0].config
-
-
-def record(problem: gt.GemmProblem, device: gt.DeviceSpec, choice: gt.GemmConfig | None) -> Record:
-    return Record(
-        device=Fingerprint.of(device),
-        problem=problem,
-        choice=choice,
-        kernel=f"aten::{problem.op}" if choice is None else kernel_id("tiled"),
-        latency_us=1.0,
-        basis="predicted",
-        kind="winner",
-        versions=Versions("0"),
-    )
-
-
-def config_of(kernel: TritonGemm) -> gt.GemmConfig:
-    has = kernel.constants
-    return gt.GemmConfig(
-        block_m=has["BLOCK_M"],
-        block_n=has["BLOCK_N"],
-        block_k=has["BLOCK_K"],
-        group_m=has["GROUP_M"],
-        num_warps=kernel.num_warps,
-        num_stages=kernel.num_stages,
-    )
-
-
-def k_of(kernel: TritonGemm) -> int:
-    """Which the template writes into its text where it is no symbol."""
-    (line,) = {each.strip() for each in kernel.source.splitlines() if each.strip().startswith("K = ")}
-    return int(line.removeprefix("K = "))
-
-
-def gemms(graphs: Iterable[Graph]) -> list[TritonGemm]:
-    return [kernel for graph in graphs for kernel in graph.gemms]
 
 
 # Proof: the recorded config stands in each kernel, what follows is fused into it, and it compiles for the device
@@ -118,28 +76,58 @@ def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: 
 def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def mlp(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(x @ w)
-
-    shapes = ((512, 1040), (1040, 4096))
     caplog.set_level(logging.WARNING)
     logging.getLogger("torch._inductor").propagate = True
     with virtual_gpu("rtx-3060") as gpu:
-        (stock,) = gpu.compile(mlp, *shapes, options={"max_autotune_gemm": True})
+        (stock,) = gpu.compile(mlp, *MLP, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text
         caplog.clear()
-        known = gt.GemmProblem(m=512, n=4096, k=1040)
-        report = gt.enable(record(known, gpu.spec, best(known, gpu.spec)))
+        config = best(MLP_PROBLEM, gpu.spec)
+        report = gt.enable(record(MLP_PROBLEM, gpu.spec, config))
         try:
-            (tuned,) = gpu.compile(mlp, *shapes)
+            (tuned,) = gpu.compile(mlp, *MLP)
             assert not tuned.extern
-            assert [config_of(kernel) for kernel in tuned.gemms] == [best(known, gpu.spec)]
-            assert [each.problem for each in report.hits] == [known]
+            assert [config_of(kernel) for kernel in tuned.gemms] == [config]
+            assert [each.problem for each in report.hits] == [MLP_PROBLEM]
             assert STOCK_WARNING not in caplog.text
         finally:
             gt.disable()
-        another = ((512, 1048), (1048, 4096))  # the first graph would come from Inductor's cache
+        another = ((80, 1040), (1040, 520))  # the first graph would come from Inductor's cache
         (stock,) = gpu.compile(mlp, *another, options={"max_autotune_gemm": True})
         assert stock.extern == ("mm",) and not stock.gemms
         assert STOCK_WARNING in caplog.text
+
+
+# Winners: measured once, remembered, never measured again
+
+
+@pytest.mark.parametrize("fused_ms", [0.5, 3.0])
+@pytest.mark.parametrize("place", [0, 2, None])
+def test_a_miss_is_measured_once_and_a_warm_start_does_the_same_without_measuring(
+    place: int | None, fused_ms: float
+) -> None:
+    candidates = race(MLP_PROBLEM, gt.device("rtx-3060"))
+    winner = None if place is None else candidates[place]
+    with virtual_gpu("rtx-3060", timings=wins(winner), fused_ms=fused_ms) as gpu, gt.enabled() as report:
+        (cold,) = gpu.compile(mlp, *MLP)
+    assert len(gpu.clock.compiled) == len(candidates) == 4
+    assert {config_of(kernel) for kernel in gpu.clock.compiled} == set(candidates)
+    assert len(gpu.clock.gemms) == 5  # and ATen
+    (learned,) = [each for each in report.learned if each.kind == "winner"]
+    assert learned.basis == "measured"
+    assert learned.problem == MLP_PROBLEM and learned.device == Fingerprint.of(gpu.spec)
+    assert learned.followed_by == ("convert_element_type",)
+    is_triton = bool(cold.gemms)
+    assert (learned.choice is not None) == is_triton
+    if is_triton:
+        assert config_of(cold.gemms[0]) == learned.choice
+        assert learned.fused == (len(cold.calls) == 1) == (fused_ms < 1)
+    assert len([each for each in report.learned if each.kind == "trial"]) == 5
+
+    with virtual_gpu("rtx-3060") as gpu, gt.enabled() as report:  # a double without timings: it refuses to be asked
+        (warm,) = gpu.compile(mlp, *MLP)
+    assert (gpu.clock.gemms, gpu.clock.compiled, gpu.clock.paddings, gpu.clock.fusions) == ([], [], 0, 0)
+    assert report.misses == [] and report.learned == []
+    assert [config_of(kernel) for kernel in warm.gemms] == [config_of(kernel) for kernel in cold.gemms]
+    assert len(warm.calls) == len(cold.calls)  # fused as it was, or left alone as it was

@@ -311,7 +311,7 @@ def watch(caller: Any, on_chosen: Callable[[bool | None], None], *, keeps_unfuse
 
 def _is_fused(out_node: Any) -> bool | None:
     scheduler = getattr(V.graph, "scheduler", None)
-    node = getattr(scheduler, "name_to_fused_node", {}).get(out_node.get_name())
+    node = getattr(scheduler, "name_to_fused_node", {}).get(out_node.get_operation_name())
     return None if node is None else len(node.get_nodes()) > 1
 
 

@@ -1,0 +1,133 @@
+"""Runs the code that Inductor wrote for a GPU on the CPU, its kernels in Triton's interpreter: a double of launches.
+
+`python interpreted_graph.py JOB` in a process of its own: Triton reads TRITON_INTERPRET when it is first imported.
+JOB holds {"source": the wrapper's text, "inputs": tensors}; {"outputs": tensors} takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import linecache
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["TRITON_INTERPRET"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch._inductor.async_compile import AsyncCompile
+from torch._inductor.runtime import triton_helpers
+from triton.runtime import interpreter
+
+import interpreted  # noqa: F401 - it mends the interpreter's bfloat16
+
+# Elements along each axis of the kernels that are not GEMMs, which leave their tile to the launch
+TILES = {"XBLOCK": 16, "YBLOCK": 16, "ZBLOCK": 1, "R0_BLOCK": 64}
+AXES = (("XBLOCK", "xnumel"), ("YBLOCK", "ynumel"), ("ZBLOCK", "znumel"))
+
+
+_patch_lang_tensor = interpreter._patch_lang_tensor
+
+
+def _patch_lang_tensor_and_index(tensor: Any, *scope: Any) -> None:
+    """Triton 3.6 makes an end of a range of an array with one element, which NumPy no longer takes for a number."""
+    _patch_lang_tensor(tensor, *scope)
+    tensor.__index__ = lambda self: self.handle.data.item()
+
+
+_convert_float = interpreter._convert_float
+
+
+def _round_to_bfloat16(values: Any, source: Any, target: Any, rounding: Any) -> Any:
+    """The interpreter cuts float32 off to bfloat16; GPUs round to the nearest, ties to even. NaN aside."""
+    if (source, target) != (tl.float32, tl.bfloat16):
+        return _convert_float(values, source, target, rounding)
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+interpreter._patch_lang_tensor = _patch_lang_tensor_and_index
+interpreter._convert_float = _round_to_bfloat16
+
+
+class Libdevice:
+    """What epilogues take from NVIDIA's device library, which has no code for the CPU, made of Triton's own."""
+
+    @staticmethod
+    @triton.jit
+    def erf(x: Any) -> Any:
+        return tl.math.erf(x)
+
+    @staticmethod
+    @triton.jit
+    def exp(x: Any) -> Any:
+        return tl.exp(x)
+
+    @staticmethod
+    @triton.jit
+    def rsqrt(x: Any) -> Any:
+        return tl.rsqrt(x)
+
+    @staticmethod
+    @triton.jit
+    def sqrt(x: Any) -> Any:
+        return tl.sqrt(x)
+
+    @staticmethod
+    @triton.jit
+    def tanh(x: Any) -> Any:
+        return 2 * tl.sigmoid(2 * x) - 1
+
+
+class InterpretedKernel:
+    """One Triton kernel of the wrapper, called as the wrapper calls it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        # Inductor's decorator wants a compiled kernel; what is under it is interpreted
+        text = re.sub(r"^@triton_heuristics\.\w+\(\n.*?^\)\n(?=@triton\.jit)", "", text, flags=re.MULTILINE | re.DOTALL)
+        file = f"<{name}>"
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # Triton reads its source
+        scope: dict[str, Any] = {"__name__": name}
+        exec(compile(text, file, "exec"), scope)
+        scope["libdevice"] = Libdevice
+        self.function = scope[re.findall(r"^def (\w+)\(", text, re.MULTILINE)[-1]]
+        parameters = inspect.signature(self.function.fn).parameters
+        self.constants = [name for name, each in parameters.items() if "constexpr" in str(each.annotation)]
+        self.arguments = [name for name in parameters if name not in self.constants]
+
+    def run(self, *values: Any, stream: int) -> None:
+        arguments, grid = values[: len(self.arguments)], values[len(self.arguments) :]
+        constants = {name: TILES[name] for name in self.constants}
+        if not grid:  # not a GEMM
+            sizes = dict(zip(self.arguments, arguments, strict=True))
+            grid = tuple(triton.cdiv(sizes.get(size, 1), constants.get(block, 1)) for block, size in AXES)
+        self.function[grid](*arguments, **constants)
+
+
+def main(job: Path) -> None:
+    guards = torch._C._dynamo.guards
+    instead = (
+        (guards, "_empty_strided_cuda", vars(guards)["_empty_strided_cpu"]),
+        (torch._C, "_cuda_getCurrentRawStream", lambda device: 0),
+        (torch.cuda, "_DeviceGuard", lambda device: contextlib.nullcontext()),
+        (torch.cuda, "set_device", lambda device: None),
+        (triton_helpers, "set_driver_to_gpu", lambda: None),
+        (AsyncCompile, "triton", lambda self, name, text, device_str="cuda": InterpretedKernel(name, text)),
+    )
+    for owner, name, double in instead:
+        setattr(owner, name, double)
+    given = torch.load(job)
+    scope: dict[str, Any] = {"__name__": "wrapper"}
+    exec(compile(given["source"], "<wrapper>", "exec"), scope)
+    torch.save({"outputs": list(scope["call"](given["inputs"]))}, job)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

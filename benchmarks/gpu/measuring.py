@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ SMS = (0, 32, 16, 64, 24, 48)  # the most telling first, for when the time does 
 MINUTES = 4.0
 ROUNDS = 6
 CALLS = 5  # of each variant in each round
-START_S = 120.0
+LIMITS_S = {"ready": 120.0, "compile": 150.0, "time": 30.0}  # one that hangs must not cost the others their time
 FIRST_CELL_S = 60.0  # what the first cell is expected to take
 MARGIN = 1.2  # any other is expected to take the longest so far, times this
 SMI_FIELDS = (
@@ -105,7 +104,7 @@ class Team:
                 Remote(self._plan.entrance, variant, self._sms or None, environment=environment, log=log)
             )
         for member in list(self._members):
-            ready = self._ask(member, "", "ready", limit_s=START_S)
+            ready = self._ask(member, "", "ready")
             if ready is not None:
                 self._found.device, self._found.versions = dict(ready.device), dict(ready.versions)
         return self
@@ -137,10 +136,11 @@ class Team:
                 {**cell, "gpu_us": summary(taken.gpu_us), "wall_us": summary(taken.wall_us), "launched_ahead": ahead}
             )
 
-    def _ask(self, member: Remote, workload: str, request: str, *arguments: Any, limit_s: float = math.inf) -> Any:
+    def _ask(self, member: Remote, workload: str, request: str, *arguments: Any) -> Any:
         """The answer, or None: then the member has left."""
+        limit_s = min(LIMITS_S[request], self._deadline - time.monotonic())
         try:
-            return member.ask(request, *arguments, timeout_s=min(limit_s, self._deadline - time.monotonic()))
+            return member.ask(request, *arguments, timeout_s=limit_s)
         except ContestantError as error:
             failure = {"sms": self._sms, "workload": workload, "variant": member.variant, "why": f"{request}: {error}"}
             self._found.failures.append(failure)

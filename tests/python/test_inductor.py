@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import gemm_tuner as gt
 from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
+from doubles.fused import compile_for, run_interpreted
 from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.records import Fingerprint
 from inductor_samples import (
@@ -67,10 +69,51 @@ def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: 
     for kernel in kernels:
         assert kernel.constants["EVEN_K"] == (k_of(kernel) % kernel.constants["BLOCK_K"] == 0), kernel.name
     assert {kernel.constants["EVEN_K"] for kernel in kernels} == {True, False}  # no tile divides these sizes
-    fused = [kernel.name for kernel in gemms([forward])]
     activation = "silu" if block is LlamaBlock else "gelu"
-    assert any(activation in name for name in fused), fused
-    assert any("add" in name for name in fused), fused
+    names = [kernel.name for kernel in forward.gemms]
+    assert any("add" in name for name in names), names
+    fused = next(kernel for kernel in forward.gemms if activation in kernel.name)
+    needs = compile_for(fused, gpu.spec.compute_capability)
+    assert 0 < needs["smem_bytes"] <= gpu.spec.smem_per_block_optin_bytes
+    assert needs["tensor_core_instructions"] > 0
+
+
+def gated(x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return nn.functional.silu(x @ gate) * (x @ up) + 1
+
+
+def biased(bias: torch.Tensor, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return nn.functional.relu(torch.addmm(bias, x, w))
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "op"),
+    [
+        (mlp, ((37, 75), (75, 45)), "mm"),
+        (gated, ((37, 75), (75, 45), (75, 45)), "mm"),
+        (biased, ((45,), (37, 75), (75, 45)), "addmm"),
+        (torch.bmm, ((3, 37, 75), (3, 75, 45)), "bmm"),
+        (lambda a, b, c, d: a @ b + c @ d, ((37, 75), (75, 45)) * 2, "mm_plus_mm"),
+    ],
+    ids=["gelu", "gated", "bias and relu", "bmm", "mm_plus_mm"],
+)
+def test_what_is_generated_from_records_computes_what_eager_does_on_odd_sizes(
+    function: Callable[..., torch.Tensor], shapes: tuple[tuple[int, ...], ...], op: str
+) -> None:
+    problem = gt.GemmProblem(op=op, m=37, n=45, k=75, batch=3 if op == "bmm" else 1)
+    config = gt.GemmConfig(block_m=32, block_n=32, block_k=32, num_warps=2, num_stages=3, group_m=4)
+    with virtual_gpu("rtx-3060") as gpu:
+        assert gt.why_illegal(problem, config, gpu.spec) is None
+        with gt.enabled(record(problem, gpu.spec, config), policy="lookup") as report:
+            (graph,) = gpu.compile(function, *shapes)
+    assert report.misses == [] and not graph.extern
+    assert {config_of(kernel) for kernel in graph.gemms} == {config}
+    assert {kernel.constants["EVEN_K"] for kernel in graph.gemms} == {False}
+    torch.manual_seed(0)
+    inputs = [torch.randn(shape).to(torch.float16) for shape in shapes]
+    (found,) = run_interpreted(graph, inputs)
+    expected = function(*(each.float() for each in inputs))
+    torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
 
 
 def test_stock_inductor_refuses_at_28_sms_and_the_same_graph_is_tuned_after_enable(

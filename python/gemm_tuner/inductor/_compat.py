@@ -199,8 +199,8 @@ def _hint(size: Any) -> int:
 
 def followers() -> tuple[str, ...]:
     """The names of the operators that use the product that is being lowered, sorted."""
-    node = V.graph.current_node
-    return tuple(sorted({_operator(user.target) for user in node.users if user.op == "call_function"}))
+    users = getattr(V.graph.current_node, "users", ())
+    return tuple(sorted({_operator(user.target) for user in users if user.op == "call_function"}))
 
 
 def _operator(target: Any) -> str:
@@ -487,15 +487,16 @@ def current_choices() -> InductorChoices:
     return V.choices
 
 
-def is_for_gpu(graph: Any, inputs: Sequence[Any]) -> bool:
-    """Has the graph to do with an NVIDIA GPU? Asks tensors only, not the device."""
+def gpu_of(graph: Any, inputs: Sequence[Any]) -> torch.device | None:
+    """The NVIDIA GPU that a graph is for; None where it is for none. Asks tensors only, no device."""
     if torch.version.hip is not None:
-        return False
+        return None
     values = [*inputs]
     if isinstance(graph, torch.fx.GraphModule):
         values += [node.meta.get("val", node.meta.get("example_value")) for node in graph.graph.nodes]
         values += [*graph.parameters(), *graph.buffers()]
-    return any(isinstance(value, torch.Tensor) and value.device.type == "cuda" for value in values)
+    devices = (value.device for value in values if isinstance(value, torch.Tensor))
+    return next((device for device in devices if device.type == "cuda"), None)
 
 
 def compile_fx_module() -> Any:

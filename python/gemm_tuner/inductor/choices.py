@@ -51,11 +51,17 @@ class Tuned:
             asked = _compat.asked(kernel_inputs, op_name)
             if isinstance(asked, str):
                 self.session.leave(f"{asked}: as stock Inductor has it")
-                return stock(self._as_without_us(template_choices, templates))
+                return stock(self._as_without_us(template_choices))
             return self._offers(asked, template_choices, kernel_inputs)
         except Exception as error:  # noqa: BLE001 - a torch that we do not know must not cost anybody a compile
             _step_aside(error)
-            return stock(self._as_without_us(template_choices, templates))
+            anew = {  # what we were given may be half used up
+                template.uid: self.get_ktc(  # type: ignore[attr-defined]
+                    kernel_inputs, template, op_name, (kwarg_overrides or {}).get(template.uid, {})
+                )
+                for template in templates
+            }
+            return stock(self._as_without_us(anew))
 
     def _offers(self, asked: _compat.Asked, template_choices: dict[str, Any], kernel_inputs: Any) -> list[Any]:
         """ATen's choices and ours, each with a note of what it is; templates that cost a compile each are dropped."""
@@ -104,7 +110,7 @@ class Tuned:
             self._plans[key] = (plan, race)
         return self._plans[key]
 
-    def _as_without_us(self, template_choices: dict[str, Any], templates: Any) -> dict[str, Any]:
+    def _as_without_us(self, template_choices: dict[str, Any]) -> dict[str, Any]:
         """What stock Inductor would be choosing from: behind its own gate, if that is closed, there is only ATen."""
         if self.user_wants_autotuning and self._stock_gate_is_open():
             return template_choices

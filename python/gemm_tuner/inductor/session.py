@@ -212,7 +212,9 @@ class Session:
     ) -> bool | None:
         """Is the problem to be padded? None where that must be measured, and may be."""
         index = self._index(kernels)
-        if index.exact(problem, aim.device) is not None:
+        # a product that stands alone now may be fused with its bias, or with another product, before it is lowered
+        alike = ("mm", "addmm", "mm_plus_mm") if problem.op in ("mm", "addmm") else ("bmm", "baddbmm")
+        if any(index.exact(problem.replace(op=op), aim.device) is not None for op in alike):
             return False
         if index.padded(problem, aim.device):
             self.note_padded(problem, padded)

@@ -102,7 +102,6 @@ PRIVATE_ATTRIBUTES = (
 )
 
 TEMPLATES = {"triton::mm": mm_template, "triton::bmm": bmm_template, "triton::mm_plus_mm": mm_plus_mm_template}
-SUBGRAPHS = ("decompose_k", "contiguous_mm", "contiguous_addmm")  # choices that are graphs of their own
 STOCK_GATE_SMS = 68  # is_big_gpu's, which it holds in its body
 OPS = ("mm", "addmm", "bmm", "baddbmm", "mm_plus_mm", "int_mm", "scaled_mm")
 _HASH_DIGITS = 12
@@ -133,10 +132,15 @@ def _exists(name: str) -> bool:
 
 
 class Asked(NamedTuple):
-    """A product that Inductor lowers. is_hint: some size is symbolic, and the problem holds its hint."""
+    """A product that Inductor lowers. is_hint: some size is symbolic, and the problem holds its hint.
+
+    widest_alignment: of the two operands, in elements. The problem has the least, which both keep; Inductor specialises
+    on each operand's own.
+    """
 
     problem: GemmProblem
     is_hint: bool
+    widest_alignment: int
 
 
 def asked(inputs: Any, op: str) -> Asked | str:
@@ -162,7 +166,10 @@ def asked(inputs: Any, op: str) -> Asked | str:
         )
     except ValueError as error:
         return f"{op}: {error}"
-    return Asked(problem, not all(isinstance(size, (int, sympy.Integer)) for size in sizes))
+    widest = max(
+        stored(shapes[at[id(node)]], strides[at[id(node)]], _hint(node.get_layout().offset))[1] for node in (a, b)
+    )
+    return Asked(problem, not all(isinstance(size, (int, sympy.Integer)) for size in sizes), widest)
 
 
 def _problem(
@@ -224,6 +231,11 @@ def not_served() -> str | None:
 def is_library_uid(uid: str) -> bool:
     """ATen's kernels, as opposed to templates of any kind."""
     return uid.startswith("aten::")
+
+
+def library_is_allowed() -> bool:
+    """Does the user let Inductor choose ATen's kernels?"""
+    return "ATEN" in config.max_autotune_gemm_backends.upper()
 
 
 def template_id(template: Any) -> str:

@@ -320,9 +320,10 @@ def test_models_go_to_meta_with_what_they_share() -> None:
 # Records of these problems are all that a compile needs
 
 
-@pytest.mark.parametrize(("factory", "block"), [("llama_block", LlamaBlock), ("vit_block", VitBlock)])
-@pytest.mark.parametrize("name", ["rtx-3060", "l4"])
-def test_records_of_a_block_give_hits_only(factory: str, block: type[torch.nn.Module], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "factory", "block"), [("rtx-3060", "llama_block", LlamaBlock), ("l4", "vit_block", VitBlock)]
+)
+def test_records_of_a_block_give_hits_only(name: str, factory: str, block: type[torch.nn.Module]) -> None:
     device = gt.device(name)
     seen = through(factory, backward=True, device=device)
     known = [record(each.problem, device, best(each.problem, device)) for each in seen.problems]

@@ -221,6 +221,7 @@ def test_devices_without_a_gpu_still_lists_the_catalogue(run: Run) -> None:
     assert document["here"] == [] and document["catalogue"]["l4"]["sm_count"] == 58
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # torch's advice, once a process
 def test_capture_from_a_factory_and_from_a_script(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "little.py").write_text(

@@ -63,6 +63,7 @@ PRIVATE_NAMES = (
 )
 # Only instances have them, and `torch._C` has no sources.
 PRIVATE_ATTRIBUTES = (
+    "torch._ops:OpOverload._can_decompose",
     "torch._ops:OpOverload._dispatch_cache",
     "torch._ops:OpOverload.py_kernels",
     "torch._subclasses.fake_tensor:FakeTensorTLS.allow_non_fake_inputs_override",
@@ -225,21 +226,21 @@ def _composites_taken_apart_on_meta() -> Iterator[None]:
     """On meta torch has Python kernels for operators that are made of others, such as nll_loss, and other devices have
     none: tracing would stop there, and the gradient with it.
     """
-    on_meta = torch._C.DispatchKey.Meta
-    tables = global_decomposition_table.values()
-    operators = {each for table in tables for each in table if on_meta in getattr(each, "py_kernels", ())}
+    decomposed = {each for table in global_decomposition_table.values() for each in table}
+    composites = [each for each in decomposed if isinstance(each, torch._ops.OpOverload) and each._can_decompose()]
     kernels = {
-        each: each.py_kernels.pop(on_meta)
-        for each in operators
-        if torch._C._dispatch_has_kernel_for_dispatch_key(each.name(), "CompositeImplicitAutograd")
+        (each, key): each.py_kernels.pop(key)
+        for each in composites
+        for key in list(each.py_kernels)
+        if str(key) == "DispatchKey.Meta"
     }
-    _forget_dispatch(kernels)
+    _forget_dispatch(composites)
     try:
         yield
     finally:
-        for each, kernel in kernels.items():
-            each.py_kernels[on_meta] = kernel
-        _forget_dispatch(kernels)
+        for (each, key), kernel in kernels.items():
+            each.py_kernels[key] = kernel
+        _forget_dispatch(composites)
 
 
 def _forget_dispatch(operators: Iterable[Any]) -> None:
@@ -269,7 +270,7 @@ def _cuda_guarded() -> Iterator[None]:
 
     Those with CUDA do so themselves where there is no GPU, so that operators take fake tensors.
     """
-    kinds: Any = torch._C._autograd.DeviceType
+    kinds: Any = torch.autograd.DeviceType  # type: ignore[attr-defined]
     cuda, meta = int(kinds.CUDA), int(kinds.Meta)
     library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
     guards = (ctypes.c_void_p * (meta + 1)).in_dll(library, _GUARDS)

@@ -150,6 +150,20 @@ def test_convolutions_behind_the_same_gate_stay_as_stock_inductor_has_them(caplo
     assert STOCK_WARNING not in caplog.text
 
 
+def test_a_1x1_convolution_that_inductor_makes_a_product_is_tuned_as_one() -> None:
+    problem = gt.GemmProblem(op="mm", m=784, n=64, k=32, layout="nt")
+    with torch.device("meta"):
+        model = nn.Conv2d(32, 64, 1, bias=False)
+    x = torch.empty(1, 32, 28, 28, dtype=HALF, device="meta").to(memory_format=torch.channels_last)
+    with virtual_gpu("rtx-3060") as gpu:
+        config = best(problem, gpu.spec)
+        with gt.enabled(record(problem, gpu.spec, config), policy="lookup") as report:
+            (graph,) = gpu.compile(model, x, options={"conv_1x1_as_mm": True})
+    assert asked(report) == {problem}
+    assert [config_of(kernel) for kernel in graph.gemms] == [config]
+    assert not graph.extern
+
+
 def test_dynamic_sizes_are_looked_up_by_their_hint_and_masked_along_k() -> None:
     problem = gt.GemmProblem(m=72, n=520, k=1040)
     with virtual_gpu("rtx-3060") as gpu:

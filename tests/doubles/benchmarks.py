@@ -74,7 +74,7 @@ def replacements(clock: Benchmarks) -> Iterator[tuple[Any, str, Any]]:
 
     def benchmark_choice(_: Any, choice: Any, __: Any) -> float:
         if isinstance(choice, TritonTemplateCaller):
-            choice.precompile()  # not every Python lets Inductor do it earlier, in threads
+            precompile_counted(choice)  # not every Python lets Inductor do it earlier, in threads
         clock.gemms.append(choice.name)
         if clock.timings is None:
             raise UnexpectedBenchmarkError(f"Inductor times {choice.name}: say what it takes, with `timings`")

@@ -35,6 +35,8 @@ struct VirtualHooks final : at::CUDAHooksInterface {
   DeviceIndex exchangeDevice(DeviceIndex /*unused*/) const override { return 0; }
   DeviceIndex maybeExchangeDevice(DeviceIndex /*unused*/) const override { return 0; }
   int getNumGPUs() const override { return 1; }
+  long versionCuDNN() const override { return 0; }
+  long versionRuntimeCuDNN() const override { return 0; }
 };
 
 const VirtualGuard virtual_guard;

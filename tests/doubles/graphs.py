@@ -105,7 +105,8 @@ def run_traced(function: Callable[..., torch.Tensor], *examples: Example, dtype:
     with FakeTensorMode():
         inputs = [_fake(example, dtype) for example in examples]
         module = make_fx(lambda *values: (function(*values),), decomposition_table=select_decomp_table())(*inputs)
-        compile_fx(module, inputs)(*inputs)
+        run: Any = compile_fx(module, inputs)
+        run(*inputs)
 
 
 def run_on_fakes(

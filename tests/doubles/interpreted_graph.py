@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ["TRITON_INTERPRET"] = "1"
@@ -57,33 +58,28 @@ interpreter._patch_lang_tensor = _patch_lang_tensor_and_index
 interpreter._convert_float = _round_to_bfloat16
 
 
-class Libdevice:
-    """What epilogues take from NVIDIA's device library, which has no code for the CPU, made of Triton's own."""
+def erf(x: Any) -> Any:
+    return tl.math.erf(x)
 
-    @staticmethod
-    @triton.jit
-    def erf(x: Any) -> Any:
-        return tl.math.erf(x)
 
-    @staticmethod
-    @triton.jit
-    def exp(x: Any) -> Any:
-        return tl.exp(x)
+def exp(x: Any) -> Any:
+    return tl.exp(x)
 
-    @staticmethod
-    @triton.jit
-    def rsqrt(x: Any) -> Any:
-        return tl.rsqrt(x)
 
-    @staticmethod
-    @triton.jit
-    def sqrt(x: Any) -> Any:
-        return tl.sqrt(x)
+def rsqrt(x: Any) -> Any:
+    return tl.rsqrt(x)
 
-    @staticmethod
-    @triton.jit
-    def tanh(x: Any) -> Any:
-        return 2 * tl.sigmoid(2 * x) - 1
+
+def sqrt(x: Any) -> Any:
+    return tl.sqrt(x)
+
+
+def tanh(x: Any) -> Any:
+    return 2 * tl.sigmoid(2 * x) - 1
+
+
+# NVIDIA's device library has no code for the CPU. What epilogues take from it, of what Triton has itself.
+LIBDEVICE = SimpleNamespace(**{function.__name__: triton.jit(function) for function in (erf, exp, rsqrt, sqrt, tanh)})
 
 
 class InterpretedKernel:
@@ -96,7 +92,7 @@ class InterpretedKernel:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # Triton reads its source
         scope: dict[str, Any] = {"__name__": name}
         exec(compile(text, file, "exec"), scope)
-        scope["libdevice"] = Libdevice
+        scope["libdevice"] = LIBDEVICE
         self.function = scope[re.findall(r"^def (\w+)\(", text, re.MULTILINE)[-1]]
         parameters = inspect.signature(self.function.fn).parameters
         self.constants = [name for name, each in parameters.items() if "constexpr" in str(each.annotation)]

@@ -18,6 +18,7 @@ from unittest import mock
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gemm_tuner as gt
 
@@ -151,6 +152,7 @@ def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
     import triton
     from torch._dynamo.device_interface import CudaInterface
     from torch._inductor import async_compile, select_algorithm
+    from torch._inductor.fx_passes import joint_graph
     from torch._inductor.runtime import triton_helpers
     from torch._inductor.runtime.triton_heuristics import CachingAutotuner, StaticTritonCompileResult
     from torch._subclasses import fake_tensor
@@ -200,6 +202,7 @@ def _replacements(spec: gt.DeviceSpec) -> Iterator[tuple[Any, str, Any]]:
     yield torch._C._dynamo.guards, "copy_if_misaligned", lambda tensor: tensor
     yield CachingAutotuner, "autotune_to_one_config", _take_the_first
     yield CachingAutotuner, "coordinate_descent_tuning", lambda _, launcher, *__, **___: launcher
+    yield joint_graph.UniformValueConstantFolder, "run", _fold_on_the_cpu(joint_graph.UniformValueConstantFolder.run)
     yield async_compile, "get_compile_threads", _always(1)
     yield select_algorithm, "get_num_workers", _always(1)
 
@@ -210,6 +213,24 @@ def _empty_strided(size: Sequence[int], stride: Sequence[int], dtype: torch.dtyp
 
 def _reinterpret(tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], offset: int = 0) -> torch.Tensor:
     return torch.as_strided(tensor, size, stride, tensor.storage_offset() + offset)
+
+
+class _OnTheCpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes real tensors that should be on the virtual GPU on the CPU."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = {name: torch.device("cpu") if name == "device" else value for name, value in (kwargs or {}).items()}
+        return function(*args, **kwargs)
+
+
+def _fold_on_the_cpu(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Inductor computes constants of a graph, as tensors of one element."""
+
+    def run_there(folder: Any) -> Any:
+        with _OnTheCpu():  # type: ignore[no-untyped-call]
+            return run(folder)
+
+    return run_there
 
 
 def _take_the_first(autotuner: Any, *_: Any, **__: Any) -> None:

@@ -81,4 +81,4 @@ def wins(winner: gt.GemmConfig | None) -> Callable[[object], float]:
 
 
 def race(problem: gt.GemmProblem, device: gt.DeviceSpec, top_k: int = 4) -> tuple[gt.GemmConfig, ...]:
-    return without_record(problem, device, "measure", top_k, evidence=lambda *_: None).configs
+    return without_record(problem, problem, device, "measure", top_k, evidence=lambda *_: None).configs

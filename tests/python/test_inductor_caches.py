@@ -91,7 +91,7 @@ def test_timings_that_another_sm_budget_left_in_inductors_cache_are_not_taken(ow
         import gemm_tuner.inductor.coverage as coverage
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(coverage, "_device_here", lambda: half)
+            patch.setattr(coverage, "_device_here", lambda ordinal: half)
             with gt.enabled() as report:
                 gpu.compile(mlp, *MLP)
     assert len(gpu.clock.gemms) > timed

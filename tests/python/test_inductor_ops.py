@@ -202,6 +202,27 @@ def test_a_torch_that_is_not_as_we_know_it_costs_nobody_a_compile(
     assert caplog.text.count("this torch has no torch._inductor.utils:is_small_gpu") == 1
 
 
+def test_where_the_user_forbids_aten_the_stock_list_is_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.test_configs.max_mm_configs", 2)
+    options = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "TRITON"}
+    with virtual_gpu("rtx-3060", timings=lambda _: 1.0) as gpu, gt.enabled(policy="lookup") as report:
+        (graph,) = gpu.compile(mlp, *MLP, options=options)
+    assert graph.gemms and not graph.extern
+    assert any("has no ATEN" in sentence for sentence in report.left)
+
+
+def test_grouped_products_are_named_as_not_served(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="gemm_tuner")
+    offsets = torch.empty(4, dtype=torch.int32, device="meta")
+    with virtual_gpu("h100-pcie-mig-1g.10gb") as gpu, gt.enabled() as report:
+        (graph,) = gpu.compile(
+            lambda a, b, ends: torch._grouped_mm(a, b, ends), (64, 128), (4, 128, 256), offsets, dtype=torch.bfloat16
+        )
+    assert not graph.gemms
+    assert report.decisions == []
+    assert any("grouped" in sentence for sentence in report.left)
+
+
 def test_products_on_the_cpu_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     with gt.enabled() as report:

@@ -47,21 +47,44 @@ def record(choice: GemmConfig | None, latency_us: float = 100.0, kind: Literal["
 
 @pytest.mark.parametrize("choice", [None, TILED])
 def test_a_record_is_one_choice(choice: GemmConfig | None) -> None:
-    plan = from_record(record(choice))
+    plan = from_record(record(choice), PROBLEM, RTX_3060)
     assert plan.is_settled
     assert plan.library == (choice is None)
     assert plan.configs == (() if choice is None else (choice,))
 
 
 def test_a_measured_loss_of_fusion_is_kept_and_an_unknown_one_is_not() -> None:
-    assert from_record(replace(record(TILED), fused=False)).keeps_unfused
-    assert not from_record(replace(record(TILED), fused=True)).keeps_unfused
-    assert not from_record(record(TILED)).keeps_unfused
-    assert not from_record(replace(record(None), fused=False)).keeps_unfused
+    assert from_record(replace(record(TILED), fused=False), PROBLEM, RTX_3060).keeps_unfused
+    assert not from_record(replace(record(TILED), fused=True), PROBLEM, RTX_3060).keeps_unfused
+    assert not from_record(record(TILED), PROBLEM, RTX_3060).keeps_unfused
+    assert not from_record(replace(record(None), fused=False), PROBLEM, RTX_3060).keeps_unfused
+
+
+def test_a_choice_that_does_not_fit_what_inductor_makes_gives_way_to_aten() -> None:
+    odd = GemmProblem(m=512, n=2048, k=2047)
+    wide = odd.replace(alignment=16)
+    tight = next(
+        config
+        for config in (
+            TILED.replace(block_m=m, block_n=n, block_k=k, num_stages=s, num_warps=8)
+            for m in (128, 256)
+            for n in (128, 256)
+            for k in (32, 64, 128)
+            for s in (2, 3, 4, 5)
+        )
+        if why_illegal(odd, config, RTX_3060) is None and why_illegal(wide, config, RTX_3060) is not None
+    )
+    known = replace(record(tight), problem=odd)
+    assert from_record(known, odd, RTX_3060).configs == (tight,)
+    refused = from_record(known, wide, RTX_3060)
+    assert refused.library and not refused.configs
+    assert "cannot follow" in refused.why
+    plan = without_record(odd, wide, RTX_3060, "measure", 64, evidence=fit)
+    assert all(why_illegal(wide, config, RTX_3060) is None for config in plan.configs)
 
 
 def test_measure_races_the_best_legal_tiles_against_aten() -> None:
-    plan = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit)
+    plan = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit)
     assert plan.library
     assert len(plan.configs) == 4
     assert not plan.is_settled
@@ -72,16 +95,19 @@ def test_measure_races_the_best_legal_tiles_against_aten() -> None:
 
 
 def test_a_near_record_races_in_the_place_of_the_last() -> None:
-    ranked = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit).configs
+    ranked = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit).configs
     legal = [c for c in space(PROBLEM, RTX_3060) if c.family == "tiled" and c not in ranked]
-    plan = without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(legal[-1]))
+    plan = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(legal[-1]))
     assert plan.configs == (legal[-1], *ranked[:3])
     out_of_memory = TILED.replace(block_m=256, block_n=256, block_k=128)
-    assert without_record(PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(out_of_memory)).configs == ranked
+    assert (
+        without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=record(out_of_memory)).configs
+        == ranked
+    )
 
 
 def test_lookup_keeps_aten() -> None:
-    plan = without_record(PROBLEM, RTX_3060, "lookup", 4, evidence=fit)
+    plan = without_record(PROBLEM, PROBLEM, RTX_3060, "lookup", 4, evidence=fit)
     assert plan == Plan((), True, plan.why)
     assert "lookup" in plan.why
 
@@ -91,7 +117,7 @@ def test_predict_replaces_aten_only_beyond_the_margin() -> None:
     for m in (1, 16, 64, 200, 512, 2048):
         for n in (64, 100, 1000, 4096):
             problem = PROBLEM.replace(m=m, n=n)
-            plan = without_record(problem, RTX_3060, "predict", 4, evidence=fit)
+            plan = without_record(problem, problem, RTX_3060, "predict", 4, evidence=fit)
             assert plan.is_settled
             served = [c for c in space(problem, RTX_3060) if c.family == "tiled"]
             best = rank(problem, RTX_3060, configs=served)[0]
@@ -103,7 +129,7 @@ def test_predict_replaces_aten_only_beyond_the_margin() -> None:
 
 def test_refused_by_evidence_is_aten_with_the_reason() -> None:
     for policy in ("measure", "predict"):
-        plan = without_record(PROBLEM, RTX_3060, policy, 4, evidence=lambda *_: "no such instruction")
+        plan = without_record(PROBLEM, PROBLEM, RTX_3060, policy, 4, evidence=lambda *_: "no such instruction")
         assert plan == Plan((), True, "no such instruction")
 
 

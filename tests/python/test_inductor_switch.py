@@ -262,15 +262,11 @@ def test_a_handler_that_was_pickled_tunes_in_another_process(known: Path, tmp_pa
         import torch
         from torch._inductor import config
         from torch._inductor.virtualized import V
-        from doubles.graphs import traced
         from doubles.virtual_gpu import virtual_gpu
         from inductor_samples import MLP, mlp
         with virtual_gpu("rtx-3060", timings=lambda choice: 1.0) as gpu:
-            graph, inputs = traced(mlp, *MLP)
             with config.patch(max_autotune_gemm=True), V.set_choices_handler(pickle.load(open({str(sent)!r}, "rb"))):
-                from torch._inductor.compile_fx import compile_fx_inner
-                compile_fx_inner(graph, inputs)
-            del graph
+                gpu.compile_traced(mlp, *MLP)
         gc.collect()
         from gemm_tuner.inductor.session import LEARNED
         from gemm_tuner.records import read

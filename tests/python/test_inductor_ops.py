@@ -216,9 +216,12 @@ def test_a_torch_that_is_not_as_we_know_it_costs_nobody_a_compile(
     assert caplog.text.count("this torch has no torch._inductor.utils:is_small_gpu") == 1
 
 
-def test_where_the_user_forbids_aten_the_stock_list_is_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.test_configs.max_mm_configs", 2)
-    options = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "TRITON"}
+def test_where_the_user_forbids_aten_the_stock_list_is_what_is_left() -> None:
+    options = {
+        "max_autotune_gemm": True,
+        "max_autotune_gemm_backends": "TRITON",
+        "test_configs.max_mm_configs": 2,
+    }
     with virtual_gpu("rtx-3060", timings=lambda _: 1.0) as gpu, gt.enabled(policy="lookup") as report:
         (graph,) = gpu.compile(mlp, *MLP, options=options)
     assert graph.gemms and not graph.extern

@@ -45,29 +45,32 @@ def measured(way: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
 
 
 def child(way: str, device: str, sample: int, *, backward: bool) -> dict[str, Any]:
-    """Compiles the block that way, and counts."""
+    """Compiles the block that way, and counts. Of EXHAUSTIVE, `sample` candidates of each product are compiled."""
     import gemm_tuner as gt
     from blocks import LlamaBlock, on_meta
     from doubles.virtual_gpu import virtual_gpu
 
     offered: list[int] = []
-    tuned = gt.enabled() if way.startswith("ours") else stock(way.split()[1], sample, offered)
+    options = None
+    if way.startswith("stock"):
+        options = {"max_autotune_gemm": True, "max_autotune_gemm_search_space": way.split()[1]}
+    tuned = gt.enabled() if options is None else gate_open(sample if "EXHAUSTIVE" in way else None, offered)
     with virtual_gpu(device, timings=lambda choice: 1.0) as gpu, tuned:
         started_s = time.perf_counter()
-        gpu.compile(on_meta(LlamaBlock), SHAPE, backward=backward)
+        gpu.compile(on_meta(LlamaBlock), SHAPE, backward=backward, options=options)
         seconds = time.perf_counter() - started_s
     compiled = len(gpu.clock.compiled) + len(gpu.clock.refused)
     return {"compiled": compiled, "refused": len(gpu.clock.refused), "offered": sum(offered) or compiled, "s": seconds}
 
 
 @contextmanager
-def stock(search_space: str, sample: int, offered: list[int]) -> Iterator[None]:
-    """Stock Inductor with the gate forced open. Of EXHAUSTIVE, `sample` candidates of each product are compiled."""
-    import inspect
+def gate_open(sample: int | None, offered: list[int]) -> Iterator[None]:
+    """Stock Inductor with the gate forced open; counts the Triton candidates that it makes of each product, and, where
+    told, keeps a sample of them."""
     import random
     from unittest import mock
 
-    from torch._inductor import config, utils
+    from torch._inductor import utils
     from torch._inductor.choices import InductorChoices
     from torch._inductor.virtualized import V
 
@@ -76,37 +79,17 @@ def stock(search_space: str, sample: int, offered: list[int]) -> Iterator[None]:
             choices = super()._finalize_template_configs(*args, **kwargs)
             triton = [choice for choice in choices if choice.template.uid.startswith("triton::")]
             offered.append(len(triton))
-            if search_space == "EXHAUSTIVE" and len(triton) > sample:
-                kept = random.Random(0).sample(triton, sample)
-                choices = [choice for choice in choices if choice not in triton or choice in kept]
-            return list(choices)
+            kept = triton if sample is None else random.Random(0).sample(triton, min(sample, len(triton)))
+            return [choice for choice in choices if choice not in triton or choice in kept]
 
-    from torch._inductor.compile_fx import compile_fx
-
-    def opened(*args: Any, **kwargs: Any) -> Any:
-        kwargs["inner_compile"] = within(kwargs.get("inner_compile") or inner)
-        return within(compile_fx)(*args, **kwargs)
-
-    def within(function: Any) -> Any:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with config.patch(changes), V.set_choices_handler(Counting()):
-                return function(*args, **kwargs)
-
-        return run
-
-    inner = inspect.signature(compile_fx).parameters["inner_compile"].default
-    changes = {"max_autotune_gemm": True, "max_autotune_gemm_search_space": search_space}
-    with (
-        mock.patch.object(utils, "is_big_gpu", return_value=True),
-        mock.patch("torch._inductor.compile_fx.compile_fx", opened),
-    ):
+    with mock.patch.object(utils, "is_big_gpu", return_value=True), V.set_choices_handler(Counting()):
         yield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="rtx-3060", help="of the catalogue")
-    parser.add_argument("--sample", type=int, default=8, help="candidates of EXHAUSTIVE compiled per product")
+    parser.add_argument("--sample", type=int, default=4, help="candidates of EXHAUSTIVE compiled per product")
     parser.add_argument("--backward", action="store_true", help="and the backward pass of the block")
     parser.add_argument("--check", action="store_true", help="fail unless cold costs a fifth of DEFAULT, warm nothing")
     parser.add_argument("--json", type=Path, help="also write what was found there")

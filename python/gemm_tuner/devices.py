@@ -176,6 +176,7 @@ def completed(asked: DeviceSpec) -> DeviceSpec:
     )
 
 
+@cache
 def reported(name: str, compute_capability: int, sm_count: int) -> DeviceSpec | None:
     """The catalogued device that reports itself so."""
     return next(

@@ -1,28 +1,63 @@
-"""How an operand of a product lies in memory, as a problem names it."""
+"""Two operands as they lie in memory, and the problem that their product is. Knows sizes and words, no tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import NamedTuple
+
+from ._core import GemmProblem
 
 MAX_ALIGNMENT = 16  # elements; beyond it no load gets wider
 
 
-def stored(sizes: Sequence[int], strides: Sequence[int], offset: int) -> tuple[bool, int]:
-    """Whether an operand [(batch,) rows, columns] is stored transposed, and its alignment in elements.
+class Operand(NamedTuple):
+    """One operand, [(batch,) rows, columns]. sizes, strides, offset: in elements. dtype: as problems write it."""
 
-    sizes, strides, offset: in elements. The rule is ATen's: one dimension must be contiguous and the other's pitch at
-    least its length, or the operand is first copied to a row-major one; Inductor asks the same of the strides. A vector
-    is read along its length, and a pitch over which nothing steps counts as that length. The alignment is the largest
-    power of two, up to 16, that divides the pitch, the batch stride and the offset into the storage.
+    sizes: Sequence[int]
+    strides: Sequence[int]
+    offset: int
+    dtype: str
+
+    def stored(self) -> tuple[bool, int]:
+        """Whether it is stored transposed, and its alignment in elements.
+
+        The rule is ATen's: one dimension must be contiguous and the other's pitch at least its length, or the operand
+        is first copied to a row-major one; Inductor asks the same of the strides. A vector is read along its length,
+        and a pitch over which nothing steps counts as that length. The alignment is the largest power of two, up to 16,
+        that divides the pitch, the batch stride and the offset into the storage.
+        """
+        rows, columns = self.sizes[-2:]
+        row_stride, column_stride = self.strides[-2:]
+        row_major = (column_stride == 1 or columns == 1) and (row_stride >= columns or rows == 1)
+        column_major = (row_stride == 1 or rows == 1) and (column_stride >= rows or columns == 1)
+        if not row_major and not column_major:
+            return False, gcd(MAX_ALIGNMENT, columns)
+        transposed = column_major and not (row_major and columns >= rows)
+        pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
+        batch_stride = self.strides[0] if len(self.sizes) == 3 and self.sizes[0] > 1 else 0
+        return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, self.offset)
+
+
+def product_of(
+    op: str, a: Operand, b: Operand, *, out_dtype: str, precision: str, epilogue: str = "none"
+) -> GemmProblem:
+    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n].
+
+    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
     """
-    rows, columns = sizes[-2:]
-    row_stride, column_stride = strides[-2:]
-    row_major = (column_stride == 1 or columns == 1) and (row_stride >= columns or rows == 1)
-    column_major = (row_stride == 1 or rows == 1) and (column_stride >= rows or columns == 1)
-    if not row_major and not column_major:
-        return False, gcd(MAX_ALIGNMENT, columns)
-    transposed = column_major and not (row_major and columns >= rows)
-    pitch, length, lines = (column_stride, rows, columns) if transposed else (row_stride, columns, rows)
-    batch_stride = strides[0] if len(sizes) == 3 and sizes[0] > 1 else 0
-    return transposed, gcd(MAX_ALIGNMENT, pitch if lines > 1 else length, batch_stride, offset)
+    (a_transposed, a_alignment), (b_transposed, b_alignment) = a.stored(), b.stored()
+    return GemmProblem(
+        op=op,
+        m=a.sizes[-2],
+        n=b.sizes[-1],
+        k=a.sizes[-1],
+        batch=a.sizes[0] if len(a.sizes) == 3 else 1,
+        a_dtype=a.dtype,
+        b_dtype=b.dtype,
+        out_dtype=out_dtype,
+        precision=precision,
+        layout=("t" if a_transposed else "n") + ("t" if b_transposed else "n"),
+        alignment=min(a_alignment, b_alignment),
+        epilogue=epilogue,
+    )

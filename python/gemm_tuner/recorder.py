@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass_type
 
 from ._core import GemmProblem
-from .operand import stored
+from .operand import Operand, product_of
 
 if TYPE_CHECKING:
     from .capture import Capture
@@ -115,21 +115,11 @@ def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype
 
     Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
     """
-    a_transposed, a_alignment = stored(a.shape, a.stride(), int(a.storage_offset()))
-    b_transposed, b_alignment = stored(b.shape, b.stride(), int(b.storage_offset()))
-    return GemmProblem(
-        op=op,
-        m=a.shape[-2],
-        n=b.shape[-1],
-        k=a.shape[-1],
-        batch=a.shape[0] if a.dim() == 3 else 1,
-        a_dtype=dtype_word(a.dtype),
-        b_dtype=dtype_word(b.dtype),
-        out_dtype=dtype_word(out_dtype),
-        precision="tf32" if a.dtype == torch.float32 and tf32_allowed() else "ieee",
-        layout=("t" if a_transposed else "n") + ("t" if b_transposed else "n"),
-        alignment=min(a_alignment, b_alignment),
-        epilogue=epilogue,
+    first, second = (
+        Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)) for each in (a, b)
+    )
+    return product_of(
+        op, first, second, out_dtype=dtype_word(out_dtype), precision=precision_of(a.dtype), epilogue=epilogue
     )
 
 
@@ -147,12 +137,14 @@ def dtype_word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def tf32_allowed() -> bool:
-    """May the float32 products of a GPU be computed in TF32?"""
+def precision_of(dtype: torch.dtype) -> str:
+    """Of a product of that type, as problems write it: may float32 be computed in TF32 on a GPU?"""
+    if dtype != torch.float32:
+        return "ieee"
     precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
-    if precision is not None:  # torch 2.9 and later; there the older getters may raise
-        return bool(precision == "tf32")
-    return torch.get_float32_matmul_precision() != "highest"
+    if precision is None:  # before torch 2.9; from there on the older getters may raise
+        return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return "tf32" if precision == "tf32" else "ieee"
 
 
 def _epilogue(name: str, args: Any, kwargs: Any) -> str:

@@ -27,7 +27,7 @@ _TRITON_TYPE = {
     "int8": "i8",
     "int32": "i32",
 }
-_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "int32": 4}
+ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "int32": 4}
 _INT32_LIMIT = 2**31
 _WIDEST = 16  # bytes of one load, and the largest divisor that Triton makes use of
 
@@ -200,10 +200,10 @@ def _parameter_divisors(problem: GemmProblem) -> dict[str, int]:
     aligned = problem.alignment
     n = _power_of_two_in(problem.n)
     return {
-        "a": min(_WIDEST, aligned * _BYTES[problem.a_dtype]),
-        "b": min(_WIDEST, aligned * _BYTES[problem.b_dtype]),
-        "c": min(_WIDEST, n * _BYTES[problem.out_dtype]),
-        "bias": min(_WIDEST, n * _BYTES[problem.out_dtype]),
+        "a": min(_WIDEST, aligned * ELEMENT_BYTES[problem.a_dtype]),
+        "b": min(_WIDEST, aligned * ELEMENT_BYTES[problem.b_dtype]),
+        "c": min(_WIDEST, n * ELEMENT_BYTES[problem.out_dtype]),
+        "bias": min(_WIDEST, n * ELEMENT_BYTES[problem.out_dtype]),
         "parts": _WIDEST,
         "scale_a": 4,
         "scale_b": 4,

@@ -96,8 +96,6 @@ def virtual_gpu(
             stack.enter_context(mock.patch.dict(remembered, clear=True))
         stack.enter_context(virtual_guard())
         stack.enter_context(warnings.catch_warnings())
-        # which would compute constants on the device
-        stack.enter_context(torch._inductor.config.patch(joint_graph_constant_folding=False))
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         if not keep_cache:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +22,7 @@ from gemm_tuner.inductor.session import Report
 from gemm_tuner.records import Fingerprint, Record, Versions
 from gemm_tuner.sources import kernel_id
 
+TESTS = Path(__file__).parents[1]
 STOCK_WARNING = "Not enough SMs to use max_autotune_gemm mode"
 MLP = ((72, 1040), (1040, 520))  # small tiles: with large ones the GELU would spill, and Inductor not fuse it
 MLP_PROBLEM = gt.GemmProblem(m=72, n=520, k=1040)
@@ -82,3 +90,17 @@ def wins(winner: gt.GemmConfig | None) -> Callable[[object], float]:
 
 def race(problem: gt.GemmProblem, device: gt.DeviceSpec, top_k: int = 4) -> tuple[gt.GemmConfig, ...]:
     return without_record(problem, problem, device, "measure", top_k, evidence=lambda *_: None).configs
+
+
+def fresh_process(script: str, **environment: str) -> Any:
+    """What the script prints last, as JSON, run by a new interpreter that can import the doubles."""
+    paths = os.pathsep.join([str(TESTS), str(TESTS / "python")])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])

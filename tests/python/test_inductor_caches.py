@@ -12,8 +12,7 @@ import gemm_tuner as gt
 from doubles.graphs import Graph
 from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.records import append
-from inductor_samples import MLP, MLP_PROBLEM, best, config_of, mlp, race, record, wins
-from test_inductor_switch import fresh_process
+from inductor_samples import MLP, MLP_PROBLEM, best, config_of, fresh_process, mlp, race, record, wins
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

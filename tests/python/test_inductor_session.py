@@ -16,17 +16,13 @@ from gemm_tuner.records import Record, Versions, append
 from gemm_tuner.tuning import current_kernels
 from records_samples import CONFIG, DEVICE, PROBLEM, aten, record
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 TEMPLATE = "inductor::mm@0123456789ab"
 TEMPLATES = frozenset({TEMPLATE})
 HERE = Target(DEVICE, is_here=True)
 ELSEWHERE = Target(DEVICE, is_here=False)
 KNOWN = next(kernel for kernel in sorted(current_kernels()) if "tiled" in kernel)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GEMM_TUNER_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def decide(session: Session, problem: GemmProblem = PROBLEM, aim: Target = ELSEWHERE, **more: Any) -> Any:
@@ -100,25 +96,25 @@ def test_where_nothing_can_be_measured_measure_is_predict(caplog: pytest.LogCapt
     assert len(said) == 1
 
 
-def test_what_was_learned_answers_now_and_in_the_next_session(cache: Path) -> None:
+def test_what_was_learned_answers_now_and_in_the_next_session(own_cache: Path) -> None:
     learned = record(kernel=TEMPLATE, basis="measured")
     session = Session(Options())
     assert not decide(session, aim=HERE).is_settled
     session.learn([learned])
     assert decide(session, aim=HERE).configs == (CONFIG,)
     assert session.report.learned == [learned]
-    assert (cache / LEARNED).is_file()
+    assert (own_cache / LEARNED).is_file()
     assert decide(Session(Options()), aim=HERE).configs == (CONFIG,)
 
 
-def test_a_learned_file_that_cannot_be_used_costs_nothing(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cache.mkdir()
-    (cache / LEARNED).write_text("not records at all\n")
+def test_a_learned_file_that_cannot_be_used_costs_nothing(own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own_cache.mkdir()
+    (own_cache / LEARNED).write_text("not records at all\n")
     session = Session(Options())
     assert not decide(session, aim=HERE).is_settled
     assert "cannot be used" in caplog.text
-    (cache / LEARNED).unlink()
-    (cache / LEARNED).mkdir()
+    (own_cache / LEARNED).unlink()
+    (own_cache / LEARNED).mkdir()
     session.learn([record(kernel=TEMPLATE)])
     assert decide(session, aim=HERE).is_settled
     assert "is not kept" in caplog.text

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import functools
 import sys
-import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,9 @@ from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.errors import RecordsError
 from gemm_tuner.inductor import switch
 from gemm_tuner.records import append
-from inductor_samples import MLP, MLP_PROBLEM, best, config_of, mlp, record
+from inductor_samples import MLP, MLP_PROBLEM, best, config_of, fresh_process, mlp, record
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -37,20 +32,6 @@ def known(tmp_path: Path) -> Path:
     path = tmp_path / "known.jsonl"
     append(path, [record(MLP_PROBLEM, device, best(MLP_PROBLEM, device))])
     return path
-
-
-def fresh_process(script: str, **environment: str) -> Any:
-    """What the script prints last, as JSON, run by a new interpreter that can import the doubles."""
-    paths = os.pathsep.join([str(TESTS), str(TESTS / "python")])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def seen() -> dict[str, Any]:
@@ -138,6 +119,7 @@ def test_somebody_elses_wrapper_over_ours_stays_and_ours_lets_all_pass(
         gt.enable(known)
         ours = compile_fx.compile_fx
 
+        @functools.wraps(ours)  # which copies what ours carries
         def theirs(*args: Any, **kwargs: Any) -> Any:
             calls.append(1)
             return ours(*args, **kwargs)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sympy
 import torch
 from torch._inductor import compile_fx as _compile_fx
-from torch._inductor import config, ir, select_algorithm, utils
+from torch._inductor import config, ir, list_mode_options, select_algorithm, utils
 from torch._inductor.choices import InductorChoices
 from torch._inductor.fx_passes import pad_mm
 from torch._inductor.kernel.bmm import bmm_template
@@ -30,8 +30,8 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._sympy.functions import Mod
 
 from .._core import GemmConfig, GemmProblem
-from ..operand import stored
-from ..recorder import dtype_word, tf32_allowed
+from ..operand import Operand, product_of
+from ..recorder import dtype_word, precision_of
 
 if TYPE_CHECKING:
     from torch._inductor.ir import ChoiceCaller
@@ -112,9 +112,10 @@ _KNOWN_PARAMETERS = frozenset(
 )
 
 
-def missing_names() -> list[str]:
-    """Those of PRIVATE_NAMES that the installed torch does not have."""
-    return [name for name in PRIVATE_NAMES if not _exists(name)]
+@functools.cache
+def missing_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `names` (PRIVATE_NAMES) that the installed torch does not have."""
+    return tuple(name for name in names if not _exists(name))
 
 
 def _exists(name: str) -> bool:
@@ -155,46 +156,22 @@ def asked(inputs: Any, op: str) -> Asked | str:
         return f"{op}: a size has no hint"
     if op == "scaled_mm" and any(dtype != torch.float32 for dtype in inputs.dtypes()[2:4]):
         return f"{op}: microscaled operands are not tuned"
-    shapes, strides = inputs.shapes_hinted(), inputs.strides_hinted()
-    at = {id(node): position for position, node in enumerate(nodes)}
+    hinted = dict(zip(map(id, nodes), zip(inputs.shapes_hinted(), inputs.strides_hinted(), strict=True), strict=True))
+    operands = [
+        Operand(*hinted[id(node)], _hint(node.get_layout().offset), dtype_word(node.get_dtype())) for node in (a, b)
+    ]
     try:
-        problem = _problem(
+        problem = product_of(
             op,
-            *((shapes[at[id(node)]], strides[at[id(node)]], _hint(node.get_layout().offset)) for node in (a, b)),
-            dtypes=(a.get_dtype(), b.get_dtype(), inputs.out_dtype()),
+            *operands,
+            out_dtype=dtype_word(inputs.out_dtype()),
+            precision=precision_of(a.get_dtype()),
             epilogue="bias" if op == "scaled_mm" and len(nodes) == 5 else "none",
         )
     except ValueError as error:
         return f"{op}: {error}"
-    widest = max(
-        stored(shapes[at[id(node)]], strides[at[id(node)]], _hint(node.get_layout().offset))[1] for node in (a, b)
-    )
-    return Asked(problem, not all(isinstance(size, (int, sympy.Integer)) for size in sizes), widest)
-
-
-def _problem(
-    op: str,
-    a: tuple[Sequence[int], Sequence[int], int],
-    b: tuple[Sequence[int], Sequence[int], int],
-    *,
-    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
-    epilogue: str = "none",
-) -> GemmProblem:
-    (a_transposed, a_alignment), (b_transposed, b_alignment) = stored(*a), stored(*b)
-    return GemmProblem(
-        op=op,
-        m=a[0][-2],
-        n=b[0][-1],
-        k=a[0][-1],
-        batch=a[0][0] if len(a[0]) == 3 else 1,
-        a_dtype=dtype_word(dtypes[0]),
-        b_dtype=dtype_word(dtypes[1]),
-        out_dtype=dtype_word(dtypes[2]),
-        precision="tf32" if dtypes[0] == torch.float32 and tf32_allowed() else "ieee",
-        layout=("t" if a_transposed else "n") + ("t" if b_transposed else "n"),
-        alignment=min(a_alignment, b_alignment),
-        epilogue=epilogue,
-    )
+    is_hint = not all(isinstance(size, (int, sympy.Integer)) for size in sizes)
+    return Asked(problem, is_hint, max(alignment for _, alignment in (each.stored() for each in operands)))
 
 
 def _hint(size: Any) -> int:
@@ -303,14 +280,7 @@ def watch(caller: Any, on_chosen: Callable[[bool | None], None], *, keeps_unfuse
     of a product is the final one.
     """
     if is_triton(caller):
-        render = caller.make_kernel_render
-
-        def rendered(out_node: Any, *args: Any, **kwargs: Any) -> Any:
-            on_chosen(_is_fused(out_node))
-            return render(out_node, *args, **kwargs)
-
-        rendered.keeps_unfused = keeps_unfused  # type: ignore[attr-defined]
-        caller.make_kernel_render = rendered
+        caller.make_kernel_render = _Watched(caller.make_kernel_render, on_chosen, keeps_unfused)
         return
     output_node = caller.output_node
 
@@ -319,6 +289,18 @@ def watch(caller: Any, on_chosen: Callable[[bool | None], None], *, keeps_unfuse
         return output_node()
 
     caller.output_node = chosen
+
+
+class _Watched(NamedTuple):
+    """A Triton choice's way into the generated code."""
+
+    render: Callable[..., Any]
+    on_chosen: Callable[[bool | None], None]
+    keeps_unfused: bool
+
+    def __call__(self, out_node: Any, *args: Any, **kwargs: Any) -> Any:
+        self.on_chosen(_is_fused(out_node))
+        return self.render(out_node, *args, **kwargs)
 
 
 def _is_fused(out_node: Any) -> bool | None:
@@ -330,7 +312,8 @@ def _is_fused(out_node: Any) -> bool | None:
 def keeps_unfused(node: Any) -> bool:
     """Is it a scheduler node of a template that `watch` was told to keep alone?"""
     template = node.get_template_node() if node.is_template() else None
-    return bool(getattr(getattr(template, "make_kernel_render", None), "keeps_unfused", False))
+    render = getattr(template, "make_kernel_render", None)
+    return isinstance(render, _Watched) and render.keeps_unfused
 
 
 def mark_cache_key(caller: Any, mark: str) -> None:
@@ -354,33 +337,26 @@ def padding(mat1: torch.Tensor, mat2: torch.Tensor, op: Any) -> Padding | None:
     name = getattr(op, "__name__", "")
     if config.force_shape_pad or name not in OPS:
         return None
-    sizes = [_hinted(mat1.shape), _hinted(mat2.shape)]
-    extra = [
-        [pad_mm.get_padded_length(size, pad_mm.get_alignment_size(mat)) for size in mat.shape[-2:]]
-        for mat in (mat1, mat2)
-    ]
-    wider = [
-        [*size[:-2], *(s + e for s, e in zip(size[-2:], more, strict=True))]
-        for size, more in zip(sizes, extra, strict=True)
-    ]
-    strides = [_hinted(mat.stride()) for mat in (mat1, mat2)]
-    offsets = [_hinted([mat.storage_offset()])[0] for mat in (mat1, mat2)]
-    dtypes = (mat1.dtype, mat2.dtype, mat1.dtype)
+    before, after = [], []
+    for mat in (mat1, mat2):
+        sizes, strides, (offset,) = map(_hinted, (mat.shape, mat.stride(), [mat.storage_offset()]))
+        rows, columns = (
+            size + pad_mm.get_padded_length(given, pad_mm.get_alignment_size(mat))
+            for size, given in zip(sizes[-2:], mat.shape[-2:], strict=True)
+        )
+        dtype = dtype_word(mat.dtype)
+        before.append(Operand(sizes, strides, offset, dtype))
+        row_major = [rows * columns, columns, 1][-len(sizes) :]
+        after.append(Operand([*sizes[:-2], rows, columns], row_major, 0, dtype))
+    out_dtype, precision = dtype_word(mat1.dtype), precision_of(mat1.dtype)
     try:
-        problem = _problem(name, *zip(sizes, strides, offsets, strict=True), dtypes=dtypes)
-        padded = _problem(name, *((size, _row_major(size), 0) for size in wider), dtypes=dtypes)
+        return Padding(*(product_of(name, *of, out_dtype=out_dtype, precision=precision) for of in (before, after)))
     except ValueError:
         return None
-    return Padding(problem, padded)
 
 
-def _hinted(sizes: Sequence[Any]) -> list[int]:
+def _hinted(sizes: Iterable[Any]) -> list[int]:
     return [size if isinstance(size, int) else int(size.node.hint) for size in sizes]
-
-
-def _row_major(sizes: Sequence[int]) -> list[int]:
-    rows, columns = sizes[-2:]
-    return [*([rows * columns] if len(sizes) == 3 else []), columns, 1]
 
 
 # Where we stand in Inductor's way
@@ -511,6 +487,12 @@ def gpu_of(graph: Any, inputs: Sequence[Any]) -> torch.device | None:
     return next((device for device in devices if device.type == "cuda"), None)
 
 
-def compile_fx_module() -> Any:
-    """Where Inductor's front door is."""
-    return _compile_fx
+def front_door() -> Callable[..., Any]:
+    """What everything that Inductor compiles passes, as it is now."""
+    door: Callable[..., Any] = _compile_fx.compile_fx
+    return door
+
+
+def mode_options(mode: str | None) -> dict[str, Any]:
+    """Inductor's settings for a mode of torch.compile. Raises RuntimeError for one that it does not have."""
+    return dict(list_mode_options(mode)) if mode else {}

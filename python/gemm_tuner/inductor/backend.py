@@ -13,11 +13,9 @@ def gemm_tuner(graph: Any, inputs: Any, *, mode: str | None = None, options: dic
 
     Raises what `enable` raises for options that make no sense.
     """
-    import torch
-    from torch._inductor import compile_fx
+    from . import _compat
 
     given = dict(options or {})
     ours = {name: given.pop(name) for name in inspect.signature(switch.enable).parameters if name in given}
-    theirs = {**(torch._inductor.list_mode_options(mode) if mode else {}), **given}
-    session = switch.session(**ours)
-    return switch.covering(session, compile_fx.compile_fx)(graph, inputs, config_patches=theirs or None)
+    theirs = {**_compat.mode_options(mode), **given}
+    return switch.covering(switch.session(**ours), _compat.front_door())(graph, inputs, config_patches=theirs or None)

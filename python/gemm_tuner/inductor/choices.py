@@ -41,16 +41,17 @@ class Tuned:
     def _finalize_template_configs(
         self, template_choices: Any, kernel_inputs: Any, templates: Any, op_name: str, kwarg_overrides: Any = None
     ) -> list[Any]:
+        parent: Any = super()
+
         def stock(offered: Any) -> list[Any]:
-            found: list[Any] = super(Tuned, self)._finalize_template_configs(  # type: ignore[misc]
-                offered, kernel_inputs, templates, op_name, kwarg_overrides
-            )
-            return found
+            return list(parent._finalize_template_configs(offered, kernel_inputs, templates, op_name, kwarg_overrides))
 
         def anew() -> dict[str, Any]:  # what we were given may be half used up
             overrides = kwarg_overrides or {}
-            ask: Any = self.get_ktc  # type: ignore[attr-defined]
-            return {each.uid: ask(kernel_inputs, each, op_name, overrides.get(each.uid, {})) for each in templates}
+            return {
+                each.uid: parent.get_ktc(kernel_inputs, each, op_name, overrides.get(each.uid, {}))
+                for each in templates
+            }
 
         try:
             asked = _compat.asked(kernel_inputs, op_name)
@@ -138,7 +139,8 @@ class Tuned:
         """Keeps alone what was measured to be faster alone."""
         if _compat.keeps_unfused(node1) or _compat.keeps_unfused(node2):
             return False
-        return bool(super().can_fuse(scheduler, node1, node2, shared_data_score))  # type: ignore[misc]
+        parent: Any = super()
+        return bool(parent.can_fuse(scheduler, node1, node2, shared_data_score))
 
     def pads(self, mat1: torch.Tensor, mat2: torch.Tensor, op: Any, stock: Callable[[], bool]) -> bool:
         """Is a product to be padded to aligned sizes?"""

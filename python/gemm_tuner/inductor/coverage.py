@@ -27,7 +27,7 @@ def aim(session: Session, model: Any, inputs: Any) -> Target | None:
         gpu = None if isinstance(_compat.current_choices(), Tuned) else _compat.gpu_of(model, inputs)
         if gpu is None:
             return None
-        missing = _compat.missing_names()
+        missing = _compat.missing_names(_compat.PRIVATE_NAMES)
         if missing:
             raise RuntimeError(f"this torch has no {', '.join(missing)}")
         return target(session.options, _device_here(gpu.index))

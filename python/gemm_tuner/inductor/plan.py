@@ -17,10 +17,11 @@ from .._core import (
     tensor_core_rate,
     why_illegal,
 )
-from ..compile import Failed, compile_candidates
+from ..compile import Failed, compile_candidates, why_dropped
 from ..errors import GemmTunerError
 from ..records import Fingerprint, Record, aten_kernel, shape_distance
 from ..settings import Policy
+from ..sources import ELEMENT_BYTES
 from ..tuning import MARGIN
 
 SERVED_FAMILY = "tiled"  # what Inductor's own templates are
@@ -143,15 +144,13 @@ def _probe(problem: GemmProblem, device: DeviceSpec) -> str | None:
         return str(error)
     if isinstance(found, Failed):
         return f"Triton does not compile {problem.a_dtype} products for {architecture}: {found.reason}"
-    if found.resources.tensor_core_instructions == 0:
-        return f"Triton emits no tensor-core code for {problem.a_dtype} on {architecture}, and ATen uses tensor cores"
-    return None
+    return why_dropped(found.resources, problem, device)
 
 
 def padding_pays(problem: GemmProblem, padded: GemmProblem, device: DeviceSpec) -> bool:
     """Is the padded problem, with the copies that padding takes, predicted to be faster for ATen beyond the margin?"""
-    element_bytes = {"float32": 4, "int32": 4, "int8": 1}.get(problem.a_dtype, 2)
-    copied = problem.batch * (padded.m * padded.k + padded.k * padded.n) * element_bytes
+    elements = padded.m * padded.k + padded.k * padded.n
+    copied = problem.batch * elements * ELEMENT_BYTES[problem.a_dtype]
     copy_us = _DRAM_PASSES * copied / (device.bandwidth_gbs * 1e3)
     return predict_library(padded, device) + copy_us < predict_library(problem, device) * (1 - MARGIN)
 

@@ -10,14 +10,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .._core import DeviceSpec, GemmProblem
 from ..devices import device as find_device
 from ..errors import GemmTunerError, RecordsError
 from ..records import Fingerprint, Index, Record, append, read
 from ..settings import DEFAULT_TOP_K, POLICIES, Policy, settings
-from ..tuning import current_kernels, present_versions
+from ..tuning import current_kernels
 from ..versions import installed_version
 from . import plan as planning
 from .plan import Plan
@@ -93,8 +92,7 @@ def target(given: Options, here: DeviceSpec | None) -> Target:
 class Decision:
     """What became of one product of one graph.
 
-    hint: a size was only a hint. chosen: kernel id and config, as a record says it; None while nothing is compiled.
-    nearest: for a miss, the closest problem that there is a record of, and how it differs.
+    is_hint: a size was only a hint. nearest: for a miss, the closest problem that there is a record of.
     """
 
     problem: GemmProblem
@@ -143,6 +141,7 @@ class Session:
         self.options = given
         self.report = Report()
         self._lock = threading.RLock()
+        self._given = sorted(record.to_json() for record in given.records)
         self._learned: list[Record] | None = None
         self._indices: dict[frozenset[str], Index] = {}
         self._padded: dict[GemmProblem, tuple[int, int, int]] = {}
@@ -153,18 +152,16 @@ class Session:
 
         Records learned by compiling are left out: they must not invalidate the graphs that they come from.
         """
-        parts: dict[str, Any] = {
+        parts = {
             "version": installed_version("gemm_tuner"),
             "policy": self.options.policy,
             "top_k": self.options.top_k,
-            "device": {
-                name: value.to_dict() if hasattr(value, "to_dict") else value
-                for name, value in aim.device.to_dict().items()
-            },
+            "device": aim.device.to_dict(),
             "here": aim.is_here,
-            "records": sorted(record.to_json() for record in self.options.records),
+            "records": self._given,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+        text = json.dumps(parts, sort_keys=True, default=lambda value: value.to_dict())
+        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
     def decide(
         self,
@@ -297,16 +294,3 @@ def _shape_of(problem: GemmProblem) -> GemmProblem:
         b_dtype=problem.b_dtype,
         out_dtype=problem.out_dtype,
     )
-
-
-__all__ = [
-    "DEFAULT_TOP_K",
-    "Decision",
-    "Options",
-    "Report",
-    "Session",
-    "Target",
-    "options",
-    "present_versions",
-    "target",
-]

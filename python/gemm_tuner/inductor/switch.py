@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..settings import DEFAULT_TOP_K, settings
 
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("gemm_tuner")
 
 _DOOR = "torch._inductor.compile_fx"
+
+
+class _Held(NamedTuple):
+    module: Any
+    ours: Callable[..., Any]
+    stock: Callable[..., Any]
+
+
 _sessions: list[Session] = []
+_held: _Held | None = None
 _lock = threading.RLock()
 
 
@@ -52,7 +61,7 @@ def enable(
     Returns a Report, which fills as torch compiles. The latest enable() counts. Raises RecordsError,
     UnknownDeviceError, ValueError, and TorchMissingError where PyTorch is not installed.
     """
-    latest = session(records, policy, top_k, device, sm_budget)
+    latest = session(records=records, policy=policy, top_k=top_k, device=device, sm_budget=sm_budget)
     _push(latest)
     return latest.report
 
@@ -73,7 +82,7 @@ def enabled(
     sm_budget: int | None = None,
 ) -> Iterator[Report]:
     """`enable` for the block, whatever is switched on or off inside it."""
-    latest = session(records, policy, top_k, device, sm_budget)
+    latest = session(records=records, policy=policy, top_k=top_k, device=device, sm_budget=sm_budget)
     _push(latest)
     try:
         yield latest.report
@@ -107,19 +116,13 @@ def covering(on: Session, compile_fx: Callable[..., Any]) -> Callable[..., Any]:
     return tuned
 
 
-def session(
-    records: RecordsSource | Iterable[RecordsSource] | None = None,
-    policy: Policy = "measure",
-    top_k: int = DEFAULT_TOP_K,
-    device: str | DeviceSpec | None = None,
-    sm_budget: int | None = None,
-) -> Session:
-    """What `enable` would switch on; raises what it raises."""
+def session(**given: Any) -> Session:
+    """What `enable` would switch on; takes and raises what it does."""
     from ..capture import require_torch
     from .session import Session, options
 
     require_torch()
-    return Session(options(records, policy, top_k, device, sm_budget))
+    return Session(options(**given))
 
 
 def _push(latest: Session) -> None:
@@ -146,6 +149,7 @@ def _hold_door() -> None:
 
 
 def _hold(module: Any) -> None:
+    global _held
     stock = module.compile_fx
 
     @functools.wraps(stock)
@@ -154,16 +158,16 @@ def _hold(module: Any) -> None:
             latest = _sessions[-1] if _sessions else None
         return (stock if latest is None else covering(latest, stock))(*args, **kwargs)
 
-    compile_fx.held = stock  # type: ignore[attr-defined]
-    module.compile_fx = compile_fx
+    module.compile_fx, _held = compile_fx, _Held(module, compile_fx, stock)
 
 
 def _release_door() -> None:
+    global _held
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Awaiting)]
-    module: Any = sys.modules.get(_DOOR)
-    held = getattr(getattr(module, "compile_fx", None), "held", None)
-    if held is not None:  # where somebody has wrapped it again, ours stays inside and lets everything pass
-        module.compile_fx = held
+    # where somebody has wrapped it again, ours stays inside and lets everything pass
+    if _held is not None and _held.module.compile_fx is _held.ours:
+        _held.module.compile_fx = _held.stock
+    _held = None
 
 
 class _Awaiting(importlib.abc.MetaPathFinder):

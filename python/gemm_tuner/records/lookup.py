@@ -70,6 +70,7 @@ class Index:
         here = Fingerprint.of(device)
         any_context = self._exact.get((here, problem, None))
         same_context = self._exact.get((here, problem, followed_by), any_context)
+        # "predicted" > "measured"
         is_worse = same_context is not None and any_context is not None and same_context.basis > any_context.basis
         return any_context if is_worse else same_context
 

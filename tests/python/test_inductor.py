@@ -53,7 +53,9 @@ def problems_of(block: Callable[[], nn.Module], dtype: str) -> tuple[gt.GemmProb
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [LlamaBlock, GeluBlock, VitBlock])
 @pytest.mark.parametrize("device", ["rtx-3060", "rtx-4060", "l4", "a30", "gb10", "h100-pcie-mig-1g.10gb"])
-def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: type[nn.Module], dtype: str) -> None:
+def test_recorded_configs_stand_in_a_block_and_its_backward(
+    device: str, block: Callable[[], nn.Module], dtype: str
+) -> None:
     problems, spec = problems_of(block, dtype), gt.device(device)
     chosen = {problem: best(problem, spec) for problem in problems}
     records = [record(problem, spec, config) for problem, config in chosen.items()]

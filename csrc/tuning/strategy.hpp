@@ -50,12 +50,12 @@ struct Names<State> {
 struct RaceOptions {
   double margin = 0.02;      // share by which a candidate must beat the library to replace it, beyond the noise
   double tolerance = 0.005;  // quicker by less is not worth a repeat
-  double deviations = 2.5;   // standard errors that a difference must exceed to count
+  double deviations = 2.0;   // standard errors that a difference must exceed to count
   int repeats = 3;           // of each choice in a round
-  int max_rounds = 12;       // of each stage
+  int max_rounds = 24;       // of each stage
   int leaders = 2;           // whose group_m and split_k variants are raced in the second stage
   int max_variants = 3;      // of each leader
-  int budget_repeats = 400;  // of all choices together
+  int budget_repeats = 250;  // of all choices together
   double budget_s = std::numeric_limits<double>::infinity();  // by the seconds that the caller reports
   std::int64_t seed = 0;                                      // of the order within a round
   bool operator==(const RaceOptions&) const = default;

@@ -580,11 +580,11 @@ class RaceOptions(_Value):
 
     margin: share by which a candidate must beat the library to replace it, beyond the noise; 0.02 by default.
     tolerance: who is surely not quicker than the leader by more than this share is dropped; 0.005.
-    deviations: standard errors that a difference must exceed to count; 2.5.
-    repeats: of each choice in a round; 3. max_rounds: of each stage; 12.
+    deviations: standard errors that a difference must exceed to count; 2.
+    repeats: of each choice in a round; 3. max_rounds: of each stage; 24.
     leaders: candidates whose group_m and split_k variants are raced in the second stage; 2, of each at most
         max_variants; 3.
-    budget_repeats: of all choices together; 400. budget_s: by the seconds told to `ask`; none by default.
+    budget_repeats: of all choices together; 250. budget_s: by the seconds told to `ask`; none by default.
     seed: of the order within a round, and of what is drawn at random; 0.
 
     Raises TypeError, ValueError.
@@ -695,6 +695,9 @@ class Strategy:
     first are taken. The library, written None, is always a contestant too. The same times give the same answer.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Raises TypeError: a subclass says what to ask for."""
+
     def ask(self, elapsed_s: float = 0.0) -> list[tuple[GemmConfig | None, int]]:
         """The next round, in random order: what to time, and how many repeats of each; empty once all is decided.
 
@@ -709,7 +712,7 @@ class Strategy:
         """
 
     def fail(self, choice: GemmConfig | None) -> None:
-        """Takes the choice out: it does not run, or gives wrong numbers. At any time, after the race too: ask again then.
+        """Takes the choice out: it does not run, or gives wrong numbers. At any time; after the race, ask again.
 
         Raises ValueError where it is none of the contestants.
         """
@@ -737,7 +740,7 @@ class BlindRace(Strategy):
     def __init__(self, candidates: Sequence[GemmConfig], options: RaceOptions = ...) -> None: ...
 
 class Exhaustive(Strategy):
-    """For comparison: every candidate gets `options.repeats` repeats, once; the library goes beyond the plain margin."""
+    """For comparison: each candidate gets `options.repeats` repeats, once; the margin is plain, without the noise."""
 
     def __init__(self, candidates: Sequence[GemmConfig], options: RaceOptions = ...) -> None: ...
 

@@ -92,7 +92,7 @@ def carried_over(recording: Recording) -> list[Line]:
                 if sms != learned or there is None:
                     continue
                 best = min(row.configs, key=row.latency_us.__getitem__)
-                if best in there.latency_us:  # else it was dropped or refused there, and the line below says how often
+                if best in there.latency_us:  # else it was refused there
                     ratios.append(there.latency_us[best] / there.best_us(there.configs))
             line[f"used at {used}"] = percent(ratios) if ratios else None
         lines.append(line)

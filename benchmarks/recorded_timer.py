@@ -58,7 +58,8 @@ class Noise:
             pooled: Floats = median_us * (1 + random.choice(self.deviations, REPEATS))
             return pooled
         deviation = MEDIAN_SPREAD * (P90_SPREAD / MEDIAN_SPREAD) ** (random.standard_normal() / NORMAL_P90)
-        return median_us * np.exp(deviation * random.standard_normal(REPEATS))
+        simulated: Floats = median_us * np.exp(deviation * random.standard_normal(REPEATS))
+        return simulated
 
 
 class RecordedTimer:

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,58 +29,17 @@ import gemm_tuner as gt
 from gemm_tuner._core import BlindRace, Exhaustive, Race, RaceOptions, RandomSearch, Strategy, Verdict
 from gemm_tuner.tuning import MARGIN
 from model_quality import geometric_mean
-from recorded_timer import Noise, RecordedTimer
-from sweep_file import Choice, Recording, Row, read_recording
+from recorded_timer import Noise
+from replay_case import Case, cases_of, percent
+from replay_rankers import Line, carried_over, rankers
+from sweep_file import Choice, Recording, read_recording
 
 FIXED_REPEATS = 100
 COST_LIMIT = 0.40
 EQUAL_REGRET = 0.001
-NEAR = 0.98
 SLOWER = 1.01
 BUDGETS = (20, 40, 80, 160, 320)
 WAVES = (0.5, 1.0, 2.0, 8.0, float("inf"))
-TOP_K = (1, 2, 4, 8)
-
-Line = dict[str, Any]
-Order = Sequence[gt.GemmConfig]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row with the model's order of its configs, a timer that answers for it, and the waves of its best config."""
-
-    row: Row
-    order: list[gt.GemmConfig]
-    timer: RecordedTimer
-    waves: float
-    seed: int
-
-    def regret(self, choice: Choice, among: Iterable[Choice] | None = None) -> float:
-        """Ratio to the best, at least 1; `among` restricts what the best is taken of."""
-        return self.row.latency_us[choice] / self.row.best_us(among)
-
-
-def cases_of(recording: Recording, limit: int | None, seed: int) -> list[Case]:
-    rows = [row for row in recording.rows if row.configs]
-    if limit is not None and limit < len(rows):
-        rows = random.Random(seed).sample(rows, limit)
-    noise = Noise.of(recording)
-    specs = {sms: recording.spec(sms) for sms in recording.sm_counts}
-    cases = []
-    for i, row in enumerate(rows):
-        spec = specs[row.sms]
-        ranked = [each.config for each in gt.rank(row.problem, spec, top_k=len(row.configs), configs=row.configs)]
-        known = set(ranked)
-        best = min(row.configs, key=row.latency_us.__getitem__)
-        waves = gt.predict(row.problem, best, spec).waves if best in known else float("nan")
-        order = ranked + [config for config in row.configs if config not in known]
-        cases.append(Case(row, order, RecordedTimer(row, noise, (seed, i)), waves, seed + i))
-    return cases
-
-
-def percent(ratios: Iterable[float]) -> float:
-    """Geometric mean of ratios to the best, as a percentage above it."""
-    return round((geometric_mean(ratios) - 1) * 100, 2)
 
 
 def slower_than_library(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> float:
@@ -190,84 +147,6 @@ def flip(case: Case) -> float | None:
     return max(times) / min(times)
 
 
-def trials_to_near(order: Order, row: Row) -> int:
-    """Configs to try in that order until one reaches 98 % of the best config."""
-    enough_us = min(row.latency_us[config] for config in row.configs) / NEAR
-    return next(i for i, config in enumerate(order, 1) if row.latency_us[config] <= enough_us)
-
-
-def fixed_list(rows: Sequence[Row]) -> dict[gt.GemmConfig, float]:
-    """Each config's mean place among those timed, from 0 to 1, over the rows learned from."""
-    places: dict[gt.GemmConfig, list[float]] = {}
-    for row in rows:
-        for place, config in enumerate(sorted(row.configs, key=row.latency_us.__getitem__)):
-            places.setdefault(config, []).append(place / len(row.configs))
-    return {config: statistics.mean(found) for config, found in places.items()}
-
-
-def learned_orders(cases: list[Case], recording: Recording) -> tuple[str, dict[int, list[gt.GemmConfig]]]:
-    """One list for all problems, learned where the case is not judged; by the case's seed, of the cases judged."""
-    counts = recording.sm_counts
-    if len(counts) > 1:
-        name = "fixed list, learned at the other SM counts"
-        scores = {sms: fixed_list([row for row in recording.rows if row.sms != sms]) for sms in counts}
-        judged = {case.seed: (case, scores[case.row.sms]) for case in cases}
-    else:
-        name = "fixed list, learned on the other half of the problems"
-        halves = {half: fixed_list([row for row in recording.rows if row.half != half]) for half in "ab"}
-        judged = {case.seed: (case, halves[case.row.half]) for case in cases}
-    orders = {
-        seed: sorted(case.row.configs, key=lambda config: score.get(config, 1.0))
-        for seed, (case, score) in judged.items()
-    }
-    return name, orders
-
-
-def rankers(cases: list[Case], recording: Recording) -> list[Line]:
-    """Orders of the configs, without the library: trials to 98 % of the best, best / best of the first k."""
-    learned_name, learned = learned_orders(cases, recording)
-    orders: dict[str, Callable[[Case], Order]] = {
-        "the model": lambda case: case.order,
-        learned_name: lambda case: learned[case.seed],
-        "random": lambda case: random.Random(case.seed).sample(case.row.configs, len(case.row.configs)),
-    }
-    lines = []
-    for name, order_of in orders.items():
-        chosen = [(order_of(case), case.row) for case in cases]
-        trials = sorted(trials_to_near(order, row) for order, row in chosen)
-        line: Line = {
-            "ranker": name,
-            "trials to 98 %, median": statistics.median(trials),
-            "90th percentile": trials[int(len(trials) * 0.9)],
-        }
-        for k in TOP_K:
-            line[f"top-{k}"] = round(
-                geometric_mean(row.best_us(row.configs) / row.best_us(order[:k]) for order, row in chosen), 3
-            )
-        lines.append(line)
-    return lines
-
-
-def carried_over(recording: Recording) -> list[Line]:
-    """Regret % over the best config, of the config that is quickest at one SM count when it is used at another."""
-    rows = {(row.problem, row.sms): row for row in recording.rows if row.configs}
-    lines = []
-    for learned in recording.sm_counts:
-        line: Line = {"winner at": f"{learned} SMs"}
-        for used in recording.sm_counts:
-            ratios = []
-            for (problem, sms), row in rows.items():
-                there = rows.get((problem, used))
-                if sms != learned or there is None:
-                    continue
-                best = min(row.configs, key=row.latency_us.__getitem__)
-                if best in there.latency_us:  # else it was dropped or refused there, and the line below says how often
-                    ratios.append(there.latency_us[best] / there.best_us(there.configs))
-            line[f"used at {used}"] = percent(ratios) if ratios else None
-        lines.append(line)
-    return lines
-
-
 def cost(cases: list[Case], top_k: int) -> dict[str, Any]:
     """The race against fixed repeats, on the same candidates and the same repeats."""
 
@@ -276,10 +155,12 @@ def cost(cases: list[Case], top_k: int) -> dict[str, Any]:
         return case.regret(verdict.winner, contestants)
 
     def summary(verdicts: list[Verdict]) -> Line:
-        ratios = map(regret, cases, verdicts)
+        ratios = list(map(regret, cases, verdicts))
+        kept = (1.0 if v.winner else ratio for v, ratio in zip(verdicts, ratios, strict=True))
         return {
             "repeats": round(statistics.mean(v.repeats for v in verdicts), 1),
             "regret %": round((geometric_mean(ratios) - 1) * 100, 3),
+            "of that, by keeping the library": round((geometric_mean(kept) - 1) * 100, 3),
             "slower than the library %": slower_than_library(cases, verdicts),
         }
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 import gemm_tuner as gt
 from gemm_tuner._core import BlindRace, Exhaustive, Race, RaceOptions, RandomSearch, Strategy, Verdict
-from gemm_tuner.tuning import MARGIN
+from gemm_tuner.settling import MARGIN
 from model_quality import geometric_mean
 from recorded_timer import Noise
 from replay_case import Case, cases_of, percent

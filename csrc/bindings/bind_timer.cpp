@@ -107,8 +107,8 @@ void bind_timer(py::module_& module) {
       .def_property_readonly("stream",
                              [](const Timer& self) { return reinterpret_cast<std::uintptr_t>(self.stream()); })
       .def("allocate", &Timer::allocate, "operands"_a, py::kw_only(), "seed"_a = 0, Released())
-      .def("address", &Timer::address, "name"_a, "set"_a = 0)
-      .def("fill", &Timer::fill, "name"_a, "fill"_a, "set"_a = 0, Released())
+      .def("address", &Timer::address, "name"_a, "operand_set"_a = 0)
+      .def("fill", &Timer::fill, "name"_a, "fill"_a, "operand_set"_a = 0, Released())
       .def(
           "read",
           [](Timer& self, const std::string& name, int set) {
@@ -119,11 +119,11 @@ void bind_timer(py::module_& module) {
             }
             return py::bytes(bytes);
           },
-          "name"_a, "set"_a = 0)
+          "name"_a, "operand_set"_a = 0)
       .def("load", &Timer::load, "launches"_a, Released())
       .def("add", &add_work, "enqueue"_a, Released())
       .def("unload", &Timer::unload, "handle"_a, Released())
-      .def("run", &Timer::run, "handle"_a, "set"_a = 0, Released())
+      .def("run", &Timer::run, "handle"_a, "operand_set"_a = 0, Released())
       .def("time", &Timer::time, "handle"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
       .def("time", &time_function, "enqueue"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
       .def("clocks", &Timer::clocks);

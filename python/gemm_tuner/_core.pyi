@@ -5,8 +5,8 @@ strings. A wrong type raises TypeError, a value or word that makes no sense Valu
 given.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import Unpack
 
@@ -759,7 +759,8 @@ class Operand(_Value):
     """What a timed kernel reads or writes.
 
     bytes: its size. fill: a dtype, for random numbers of it (the same for the same seed and name: in [-1, 1] with a
-    bell curve's shape, integers in [-8, 8]), zeros (default), ones_f32, or poison: all bits set, NaN in every float type.
+    bell curve's shape, integers in [-8, 8]), zeros (default), ones_f32, or poison: all bits set, NaN in every float
+    type.
     shared: there is one for all operand sets; so for what only a check reads, or a kernel writes before it reads it.
     """
 
@@ -800,7 +801,7 @@ class Clocks(_Value):
     def replace(self, **fields: Unpack[_ClockFields]) -> Clocks:
         """The same with other values in those fields."""
 
-_Argument: TypeAlias = str | tuple[Literal["i32", "i64"], int] | None
+_Argument: TypeAlias = str | tuple[str, int] | None  # "i32" or "i64", and the value
 
 class Launch:
     """A compiled kernel, and how it is to be launched.
@@ -840,9 +841,9 @@ class Timer:
     refused or what a kernel broke; after an illegal address or the like the GPU answers this process no more.
 
     ordinal: which GPU. sm_count: how many of its SMs the kernels may use, through a CUDA green context; 0 for all.
-    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1. Raises NoDeviceError, DriverError
-    (also where the driver is older than CUDA 12.5 and a part of the SMs is asked for), ValueError for more SMs than
-    there are.
+    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1. Raises NoDeviceError,
+    DriverError (also where the driver is older than CUDA 12.5 and a part of the SMs is asked for), ValueError for more
+    SMs than there are.
     """
 
     def __init__(
@@ -864,17 +865,17 @@ class Timer:
         """Allocates and fills whole sets of the operands, the same numbers in each, and gives the number of sets.
 
         So many that all together are more than twice the L2, at least two: launches take them in turn, and find nothing
-        of the next one in L2. Fewer where the memory ends. Earlier operands, and all that was loaded or added, are gone.
-        Raises ValueError.
+        of the next one in L2. Fewer where the memory ends. Earlier operands, and all that was loaded or added, are
+        gone. Raises ValueError.
         """
 
-    def address(self, name: str, set: int = 0) -> int:
+    def address(self, name: str, operand_set: int = 0) -> int:
         """Where the operand lies, a multiple of 256 bytes. Raises ValueError."""
 
-    def fill(self, name: str, fill: str, set: int = 0) -> None:
+    def fill(self, name: str, fill: str, operand_set: int = 0) -> None:
         """Fills one operand anew: with the same random numbers as before, where it is the same fill."""
 
-    def read(self, name: str, set: int = 0) -> bytes:
+    def read(self, name: str, operand_set: int = 0) -> bytes:
         """What the operand holds."""
 
     def load(self, launches: Sequence[Launch]) -> int:
@@ -890,7 +891,7 @@ class Timer:
     def unload(self, handle: int) -> None:
         """Forgets it."""
 
-    def run(self, handle: int, set: int = 0) -> None:
+    def run(self, handle: int, operand_set: int = 0) -> None:
         """Does it once, and waits until it is done."""
 
     @overload

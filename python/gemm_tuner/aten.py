@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -25,7 +26,8 @@ def library_work(problem: GemmProblem, timer: Timer, *, ordinal: int, sets: int)
     """
     device = torch.device("cuda", ordinal)
     torch.cuda.set_device(device)
-    torch.cuda.set_stream(torch.cuda.ExternalStream(timer.stream, device))
+    stream: Any = torch.cuda.ExternalStream
+    torch.cuda.set_stream(stream(timer.stream, device))
     torch.backends.cuda.matmul.allow_tf32 = problem.precision == "tf32"
 
     def in_set(number: int) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -118,7 +118,7 @@ def compile_problems(
     timeout_s: float = 60.0,
     cache_dir: Path | None = None,
     pool: CompilePool | None = None,
-) -> Iterator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]]]:
+) -> Generator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]], None, None]:
     """Compiles the configs of each problem for the device's architecture; no GPU is needed.
 
     Yields each problem once all its configs are done, in about the order given: the kernels of all problems stand in

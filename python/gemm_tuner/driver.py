@@ -59,6 +59,11 @@ def count_reachable_sms(ordinal: int | None = None) -> int:
     return _core.count_reachable_sms(_current_ordinal(ordinal), library=settings().libcuda)
 
 
+def current_ordinal() -> int:
+    """Which of the driver's GPUs is the current one: torch's where it is in use, else the first."""
+    return _current_ordinal(None) or 0
+
+
 def _limits(sm_budget: int | None) -> _Limits:
     here = settings()
     return {

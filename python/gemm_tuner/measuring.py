@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, Race, RaceOptions, Verdict
+from ._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, Race, RaceOptions, Verdict
 from .binary_cache import Binary
 from .compile import Compiled, Failed, why_dropped
 from .launches import Launch, launches_of
@@ -29,7 +29,7 @@ class Measured:
     verdict: Verdict | None = None
     compiled: dict[GemmConfig, Compiled | Failed] = field(default_factory=dict)
     failed: dict[GemmConfig | None, str] = field(default_factory=dict)
-    clocks: dict[GemmConfig | None, dict[str, Any]] = field(default_factory=dict)
+    clocks: dict[GemmConfig | None, Clocks] = field(default_factory=dict)
     given_up: str | None = None
 
 

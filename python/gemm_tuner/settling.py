@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from ._core import (
 from .compile import Compiled, Failed, why_dropped
 from .measuring import Measured
 from .problems import CountedProblem
-from .records import Fingerprint, Record, Versions, aten_kernel
+from .records import Basis, Fingerprint, Kind, Record, Versions, aten_kernel
 from .sources import kernel_id, only_inductor_has_it
 
 # A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
@@ -55,7 +56,7 @@ def settle(
     None stands for a candidate that was not compiled: its estimated resources are taken, and not kept.
     """
     problem, library_us = counted.problem, predict_library(counted.problem, device)
-    record = _records_of(counted, device, versions)
+    record = _records_of(counted, device, versions, basis="predicted")
     trials = [record(None, library_us, kind="trial")]
     standing: list[tuple[Prediction, Record]] = []
     dropped: list[str] = []
@@ -86,28 +87,27 @@ def settle_race(
     Where the library kernel itself could not be timed, it wins by what is predicted of it, and the reason says so.
     """
     problem, verdict = counted.problem, measured.verdict
-    record = _records_of(counted, device, versions)
-    timed = {each.choice: each for each in (verdict.standings if verdict else []) if each.latency_us is not None}
+    record = _records_of(counted, device, versions, basis="measured")
+    standings = {each.choice: each for each in (verdict.standings if verdict else []) if each.latency_us is not None}
 
-    def trial(choice: GemmConfig | None, kind: str, reason: str = "") -> Record:
-        result = None if choice is None else measured.compiled.get(choice)
+    def line(choice: GemmConfig | None, kind: Kind, reason: str) -> Record:
+        result, timed = None if choice is None else measured.compiled.get(choice), standings.get(choice)
         known = {"kernel": result.kernel_id, "resources": result.resources} if isinstance(result, Compiled) else {}
-        if choice in measured.failed:
-            return record(choice, None, kind=kind, reason=measured.failed[choice], **known)
-        clocks, standing = measured.clocks.get(choice), timed[choice]
-        more = {"basis": "measured", "spread": standing.spread, "clocks": clocks, "reason": reason, **known}
-        return record(choice, standing.latency_us, kind=kind, **more)
+        if timed is None:
+            return record(choice, None, kind=kind, reason=reason, **known)
+        more = {"spread": timed.spread, "clocks": measured.clocks.get(choice)}
+        return record(choice, timed.latency_us, kind=kind, reason=reason, **more, **known)
 
-    trials = [trial(choice, "trial") for choice in dict.fromkeys([*timed, *measured.failed])]
-    ranked = [each for each in trials if each.choice is not None and each.latency_us is not None]
-    best = min(ranked, key=lambda each: each.latency_us or 0.0, default=None)
-    if None in timed:
-        choice = None if measured.given_up or verdict is None else verdict.winner
-        winner = trial(choice, "winner", _why(measured, best, problem, device) if choice is None else "")
-        library_us = timed[None].latency_us
-    else:
+    trials = [line(choice, "trial", measured.failed.get(choice, "")) for choice in {**standings, **measured.failed}]
+    fit = [each for each in trials if each.choice is not None and not each.reason]
+    best = min(fit, key=lambda each: each.latency_us or math.inf, default=None)
+    if verdict is None or verdict.library_us is None:
         library_us = predict_library(problem, device)
-        winner = record(None, library_us, kind="winner", reason=_why(measured, best, problem, device))
+        reason = _why(measured, best, problem, device)
+        winner = record(None, library_us, kind="winner", basis="predicted", reason=reason)
+    else:
+        library_us, choice = verdict.library_us, None if measured.given_up else verdict.winner
+        winner = line(choice, "winner", "" if choice else _why(measured, best, problem, device))
     return trials, Outcome(winner, best, library_us, _waves(best, device), resumed=False)
 
 
@@ -117,11 +117,13 @@ def recall(winner: Record, best: Record | None, library: Record | None, device: 
     return Outcome(winner, best, library_us or 0.0, _waves(best, device), resumed=True)
 
 
-def _records_of(counted: CountedProblem, device: DeviceSpec, versions: Versions) -> Callable[..., Record]:
+def _records_of(
+    counted: CountedProblem, device: DeviceSpec, versions: Versions, *, basis: Basis
+) -> Callable[..., Record]:
     """A function that makes records of the problem, from choice, latency_us and what else they hold."""
 
     def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
-        given = {"basis": "predicted", "kernel": _kernel(counted.problem, choice), **more}
+        given = {"basis": basis, "kernel": _kernel(counted.problem, choice), **more}
         return Record(
             device=Fingerprint.of(device),
             problem=counted.problem,
@@ -183,8 +185,8 @@ def _why(measured: Measured, best: Record | None, problem: GemmProblem, device: 
     """Why a race left the problem with the library kernel."""
     if measured.given_up is not None:
         return measured.given_up
-    if best is not None:
-        return f"no candidate beats it by more than the margin and the noise (decided by {measured.verdict.decided_by})"
+    if best is not None and measured.verdict is not None:
+        return f"no candidate beats it by more than margin and noise (decided by {measured.verdict.decided_by})"
     if measured.failed:
         return f"no candidate is fit: {'; '.join(list(dict.fromkeys(measured.failed.values()))[:3])}"
     return _why_none_is_legal(problem, device)

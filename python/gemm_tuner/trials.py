@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from ._core import GemmConfig, GemmProblem
+from ._core import Clocks, GemmConfig, GemmProblem
 from .binary_cache import Binary
 from .errors import GpuLostError
 from .launches import Launch, check_launches
@@ -17,6 +17,7 @@ from .trial_job import LIBRARY
 from .worker_process import START_TIMEOUT_S, WorkerGone, WorkerProcess
 
 ATEN_WORK = "gemm_tuner.aten:library_work"
+TIMEOUT_S = 60.0  # the slowest kernels take milliseconds, and loading, filling and checking seconds
 _JOB = "gemm_tuner.trial_job:job"
 
 log = logging.getLogger("gemm_tuner")
@@ -35,7 +36,7 @@ class Timing:
     """Microseconds of each repeat of one choice, and what the GPU's clocks were: None where NVML does not tell."""
 
     latencies_us: tuple[float, ...]
-    clocks: dict[str, Any] | None
+    clocks: Clocks | None
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,16 @@ class _Prepared:
 class Trials:
     """A GPU at the other end of a process that is started when it is needed, and again when it is lost.
 
-    sm_count: SMs of a partition to time in, 0 for the whole GPU. timeout_s: for one request. library: the function
-    that makes the library's kernel of a problem a piece of the timer's work ("module:function").
+    sm_count: SMs of a partition to time in, 0 for the whole GPU. timeout_s: for one request; TIMEOUT_S by default.
+    library: the function that makes the library's kernel of a problem a piece of the timer's work ("module:function");
+    ATEN_WORK by default.
     """
 
     def __init__(
-        self, *, ordinal: int = 0, sm_count: int = 0, timeout_s: float = 60.0, library: str = ATEN_WORK
+        self, *, ordinal: int = 0, sm_count: int = 0, timeout_s: float | None = None, library: str | None = None
     ) -> None:
-        self._where = {"ordinal": ordinal, "sm_count": sm_count, "library": library}
-        self._timeout_s = timeout_s
+        self._where = {"ordinal": ordinal, "sm_count": sm_count, "library": library or ATEN_WORK}
+        self._timeout_s = timeout_s or TIMEOUT_S
         self._process: WorkerProcess | None = None
         self._prepared: _Prepared | None = None
         self._loaded: dict[GemmConfig, int] = {}
@@ -109,7 +111,8 @@ class Trials:
             self._load(choice, launches)
         candidate = LIBRARY if choice is None else self._loaded[choice]
         answer = self._ask({"do": "time", "candidate": candidate, "repeats": repeats})
-        return Timing(tuple(answer["latencies_us"]), answer["clocks"])
+        clocks = None if answer["clocks"] is None else Clocks.from_dict(answer["clocks"])
+        return Timing(tuple(answer["latencies_us"]), clocks)
 
     def _load(self, config: GemmConfig, launches: Sequence[Launch]) -> None:
         number = len(self._loaded)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,7 +208,7 @@ def test_errors_of_a_function_come_through(told: StandIn) -> None:
         ({"num_warps": 33}, "1 to 32 warps, got 33"),
     ],
 )
-def test_launches_that_make_no_sense_are_refused(told: StandIn, options: dict[str, object], sentence: str) -> None:
+def test_launches_that_make_no_sense_are_refused(told: StandIn, options: dict[str, Any], sentence: str) -> None:
     timer = timer_of(told)
     with pytest.raises(ValueError, match=sentence):
         timer.load([launch(FAST, **options)])

@@ -109,7 +109,12 @@ class Record:
         """Plain values in the order of the file format; those that few records have only where they have them."""
         followed_by, padded_from = list(self.followed_by), self.padded_from and list(self.padded_from)
         clocks = None if self.clocks is None else self.clocks.to_dict()
-        learned = {"clocks": clocks, "fused": self.fused, "followed_by": followed_by or None, "padded_from": padded_from}
+        learned = {
+            "clocks": clocks,
+            "fused": self.fused,
+            "followed_by": followed_by or None,
+            "padded_from": padded_from,
+        }
         return {
             "schema": SCHEMA,
             "kind": self.kind,

@@ -23,7 +23,8 @@ NOTHING = "–"
 def tuned_table(result: TuneResult) -> Table:
     """Per problem: the best Triton candidate and the library kernel, and which of the two was chosen."""
     totals = totals_of(result.outcomes)
-    table = _table(f"predicted, not measured, for {result.device}\n{_versions(result.versions)}", totals=True)
+    basis = "measured on" if result.basis == "measured" else "predicted, not measured, for"
+    table = _table(f"{basis} {result.device}\n{_versions(result.versions)}", totals=True)
     table.add_column("runs", str(totals.runs), justify="right")
     table.add_column("problem", f"{totals.problems} problems")
     table.add_column("dtype")
@@ -31,6 +32,7 @@ def tuned_table(result: TuneResult) -> Table:
     table.add_column("best Triton config", no_wrap=True)
     table.add_column("its_us", justify="right")
     table.add_column("ATen_us", f"{totals.library_us:.0f}", justify="right")
+    table.add_column("basis")
     table.add_column("chosen", f"{totals.triton_wins} Triton, {totals.problems - totals.triton_wins} ATen")
     table.add_column("latency_us", f"{totals.latency_us:.0f}", justify="right")
     table.add_column("waves", justify="right")
@@ -46,6 +48,7 @@ def tuned_table(result: TuneResult) -> Table:
             NOTHING if best is None else chosen(best.choice),
             _us(None if best is None else best.latency_us),
             _us(outcome.library_us),
+            winner.basis,
             "ATen" if winner.choice is None else "Triton",
             _us(winner.latency_us),
             NOTHING if outcome.waves is None else f"{outcome.waves:.2f}",

@@ -570,7 +570,8 @@ class Operand(_Value):
     """What a timed kernel reads or writes.
 
     bytes: its size. fill: a dtype, for random numbers of it (the same for the same seed and name: in [-1, 1] with a
-    bell curve's shape, integers in [-8, 8]), zeros (default), ones_f32, or poison: all bits set, NaN in every float type.
+    bell curve's shape, integers in [-8, 8]), zeros (default), ones_f32, or poison: all bits set, NaN in every float
+    type.
     shared: there is one for all operand sets; so for what only a check reads, or a kernel writes before it reads it.
     """
 
@@ -620,7 +621,8 @@ class Launch:
     arguments: all that the kernel takes, in order: the name of an operand for its address, ("i32", value),
         ("i64", value), or None for a null pointer. Triton's kernels take two more pointers than their source says, for
         scratch memory, at the end: None, None.
-    global_scratch_bytes: of each CTA, as the compiler says; the first None becomes the address of that much.
+    global_scratch_bytes: of each CTA, as the compiler says; the last argument but one becomes the address of
+        that much.
     """
 
     def __init__(
@@ -651,9 +653,10 @@ class Timer:
     refused or what a kernel broke; after an illegal address or the like the GPU answers this process no more.
 
     ordinal: which GPU. sm_count: how many of its SMs the kernels may use, through a CUDA green context; 0 for all.
-    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1. Raises NoDeviceError, DriverError
-    (also where the driver is older than CUDA 12.5 and a part of the SMs is asked for), ValueError for more SMs than
-    there are.
+    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1.
+
+    Raises NoDeviceError, DriverError (also where a part of the SMs is asked for of a driver older than CUDA 12.5), and
+    ValueError for more SMs than there are.
     """
 
     def __init__(
@@ -675,17 +678,17 @@ class Timer:
         """Allocates and fills whole sets of the operands, the same numbers in each, and gives the number of sets.
 
         So many that all together are more than twice the L2, at least two: launches take them in turn, and find nothing
-        of the next one in L2. Fewer where the memory ends. Earlier operands, and all that was loaded or added, are gone.
+        of the next one in L2. Fewer where the memory ends. Earlier operands, and what was loaded or added, are gone.
         Raises ValueError.
         """
 
-    def address(self, name: str, set: int = 0) -> int:
+    def address(self, name: str, set: int = 0) -> int:  # noqa: A002
         """Where the operand lies, a multiple of 256 bytes. Raises ValueError."""
 
-    def fill(self, name: str, fill: str, set: int = 0) -> None:
+    def fill(self, name: str, fill: str, set: int = 0) -> None:  # noqa: A002
         """Fills one operand anew: with the same random numbers as before, where it is the same fill."""
 
-    def read(self, name: str, set: int = 0) -> bytes:
+    def read(self, name: str, set: int = 0) -> bytes:  # noqa: A002
         """What the operand holds."""
 
     def load(self, launches: Sequence[Launch]) -> int:
@@ -701,7 +704,7 @@ class Timer:
     def unload(self, handle: int) -> None:
         """Forgets it."""
 
-    def run(self, handle: int, set: int = 0) -> None:
+    def run(self, handle: int, set: int = 0) -> None:  # noqa: A002
         """Does it once, and waits until it is done."""
 
     @overload

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,10 @@ OPERANDS = [
 ]
 
 
-def launch(image: bytes, *, m: int = 64, **options: object) -> Launch:
+def launch(image: bytes, *, m: int = 64, **options: Any) -> Launch:
     entry = image.split()[1].split(b"(")[0].decode()
     arguments = ["a", "b", "c", ("i32", m), ("i32", 64), ("i32", 32)]
-    return Launch(**{"cubin": image, "entry": entry, "grid": (2, 1, 1), "arguments": arguments, **options})  # type: ignore[arg-type]
+    return Launch(**{"cubin": image, "entry": entry, "grid": (2, 1, 1), "arguments": arguments, **options})
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_errors_of_a_function_come_through(told: StandIn) -> None:
         ({"num_warps": 33}, "1 to 32 warps, got 33"),
     ],
 )
-def test_launches_that_make_no_sense_are_refused(told: StandIn, options: dict[str, object], sentence: str) -> None:
+def test_launches_that_make_no_sense_are_refused(told: StandIn, options: dict[str, Any], sentence: str) -> None:
     timer = timer_of(told)
     with pytest.raises(ValueError, match=sentence):
         timer.load([launch(FAST, **options)])

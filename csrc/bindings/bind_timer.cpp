@@ -51,10 +51,19 @@ std::unique_ptr<Timer> make_timer(int ordinal, int sm_count, const std::optional
                                  nvml.value_or("libnvidia-ml.so.1"));
 }
 
-/// std::function of pybind11 takes the GIL back for the call, and for its own end.
-int add_work(Timer& timer, std::function<void(int)> enqueue) { return timer.add(std::move(enqueue)); }
+std::uintptr_t stream_of(const Timer& timer) { return reinterpret_cast<std::uintptr_t>(timer.stream()); }
 
-/// A function is timed by a handle of its own, which ends with this call.
+py::bytes read(Timer& timer, const std::string& name, int set) {
+  std::string bytes;
+  {
+    const py::gil_scoped_release release;  // waits for the copy
+    bytes = timer.read(name, set);
+  }
+  return bytes;
+}
+
+/// A function is timed by a handle of its own, which ends with this call. Called without the GIL: pybind11's
+/// std::function takes it back for each call, and for its own end.
 std::vector<double> time_function(Timer& timer, std::function<void(int)> enqueue, int repeats,
                                   std::optional<int> launches) {
   const int handle = timer.add(std::move(enqueue));
@@ -87,10 +96,10 @@ void bind_values(py::module_& module) {
   py::class_<Launch>(module, "Launch", "A compiled kernel, and how it is to be launched.")
       .def(py::init(&make_launch), py::kw_only(), "cubin"_a, "entry"_a, "grid"_a, "arguments"_a, "num_warps"_a = 4,
            "smem_bytes"_a = 0, "global_scratch_bytes"_a = 0)
-      .def_readonly("entry", &Launch::entry)
-      .def_readonly("grid", &Launch::grid)
-      .def_readonly("num_warps", &Launch::num_warps)
-      .def_readonly("smem_bytes", &Launch::smem_bytes);
+      .def_readonly("entry", &Launch::entry, "The kernel in the cubin.")
+      .def_readonly("grid", &Launch::grid, "CTAs along x, y and z.")
+      .def_readonly("num_warps", &Launch::num_warps, "Warps of a CTA.")
+      .def_readonly("smem_bytes", &Launch::smem_bytes, "Dynamic shared memory of a CTA.");
 }
 
 }  // namespace
@@ -102,31 +111,23 @@ void bind_timer(py::module_& module) {
   py::class_<Timer>(module, "Timer", "Runs compiled kernels on a GPU and times them with events.")
       .def(py::init(&make_timer), "ordinal"_a = 0, py::kw_only(), "sm_count"_a = 0, "library"_a = py::none(),
            "nvml"_a = py::none())
-      .def_property_readonly("sm_count", &Timer::sm_count)
-      .def_property_readonly("l2_bytes", &Timer::l2_bytes)
-      .def_property_readonly("stream",
-                             [](const Timer& self) { return reinterpret_cast<std::uintptr_t>(self.stream()); })
-      .def("allocate", &Timer::allocate, "operands"_a, py::kw_only(), "seed"_a = 0, Released())
-      .def("address", &Timer::address, "name"_a, "operand_set"_a = 0)
-      .def("fill", &Timer::fill, "name"_a, "fill"_a, "operand_set"_a = 0, Released())
-      .def(
-          "read",
-          [](Timer& self, const std::string& name, int set) {
-            std::string bytes;
-            {
-              const py::gil_scoped_release release;  // as above
-              bytes = self.read(name, set);
-            }
-            return py::bytes(bytes);
-          },
-          "name"_a, "operand_set"_a = 0)
-      .def("load", &Timer::load, "launches"_a, Released())
-      .def("add", &add_work, "enqueue"_a, Released())
-      .def("unload", &Timer::unload, "handle"_a, Released())
-      .def("run", &Timer::run, "handle"_a, "operand_set"_a = 0, Released())
-      .def("time", &Timer::time, "handle"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
-      .def("time", &time_function, "enqueue"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
-      .def("clocks", &Timer::clocks);
+      .def_property_readonly("sm_count", &Timer::sm_count, "SMs that the kernels may use.")
+      .def_property_readonly("l2_bytes", &Timer::l2_bytes, "L2 of the GPU; 0 where the driver does not say.")
+      .def_property_readonly("stream", &stream_of, "The handle of the stream, for torch.cuda.ExternalStream.")
+      .def("allocate", &Timer::allocate, "operands"_a, py::kw_only(), "seed"_a = 0, Released(),
+           "Allocates and fills operand sets, and gives their number.")
+      .def("address", &Timer::address, "name"_a, "operand_set"_a = 0, "Where the operand lies.")
+      .def("fill", &Timer::fill, "name"_a, "fill"_a, "operand_set"_a = 0, Released(), "Fills one operand anew.")
+      .def("read", &read, "name"_a, "operand_set"_a = 0, "What the operand holds.")
+      .def("load", &Timer::load, "launches"_a, Released(), "Loads launches as one piece of work; its handle.")
+      .def("add", &Timer::add, "enqueue"_a, Released(), "The same for a function that puts work on the stream.")
+      .def("unload", &Timer::unload, "handle"_a, Released(), "Forgets it.")
+      .def("run", &Timer::run, "handle"_a, "operand_set"_a = 0, Released(), "Does it once, and waits.")
+      .def("time", &Timer::time, "handle"_a, "repeats"_a = 1, "launches"_a = py::none(), Released(),
+           "Microseconds that it takes, once per repeat.")
+      .def("time", &time_function, "enqueue"_a, "repeats"_a = 1, "launches"_a = py::none(), Released(),
+           "The same for a function that is timed once.")
+      .def("clocks", &Timer::clocks, "Clocks, temperature and power now; None where nothing tells them.");
 }
 
 }  // namespace gemm_tuner::bindings

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <optional>
 #include <stdexcept>
-#include <utility>
 
 namespace gemm_tuner {
 namespace {
@@ -80,15 +79,21 @@ Kernel::Kernel(const Driver& driver, const Launch& launch, const Arena& arena)
   if (launch.smem_bytes > usual_smem_bytes) {
     driver.call(driver.cuFuncSetAttribute, function_, cuda::function_max_dynamic_smem_bytes, launch.smem_bytes);
   }
-  set_arguments(driver, launch, arena);
+  set_arguments(launch, arena);
+  allocate_scratch(driver, launch);
 }
 
-void Kernel::set_arguments(const Driver& driver, const Launch& launch, const Arena& arena) {
-  if (launch.global_scratch_bytes > 0) {
-    const std::size_t ctas = std::size_t{grid_[0]} * grid_[1] * grid_[2];
-    scratch_ = allocate_bytes(driver, ctas * static_cast<std::size_t>(launch.global_scratch_bytes));
-  }
-  cuda::Address scratch = scratch_.get();
+void Kernel::allocate_scratch(const Driver& driver, const Launch& launch) {
+  if (launch.global_scratch_bytes == 0) return;
+  const std::size_t last = launch.arguments.size() - 1;
+  require(launch.arguments.size() >= 2 && std::holds_alternative<std::nullptr_t>(launch.arguments[last - 1]),
+          "the launch of '" + launch.entry + "' needs scratch memory, so its last argument but one must be null");
+  const std::size_t ctas = std::size_t{grid_[0]} * grid_[1] * grid_[2];
+  scratch_ = allocate_bytes(driver, ctas * static_cast<std::size_t>(launch.global_scratch_bytes));
+  values_[last - 1] = scratch_.get();
+}
+
+void Kernel::set_arguments(const Launch& launch, const Arena& arena) {
   values_.resize(launch.arguments.size());
   for (std::size_t i = 0; i < values_.size(); ++i) {
     const Argument& argument = launch.arguments[i];
@@ -100,8 +105,6 @@ void Kernel::set_arguments(const Driver& driver, const Launch& launch, const Are
       std::memcpy(&values_[i], narrow, sizeof *narrow);
     } else if (const auto* wide = std::get_if<std::int64_t>(&argument)) {
       std::memcpy(&values_[i], wide, sizeof *wide);
-    } else {
-      values_[i] = std::exchange(scratch, 0);
     }
   }
   for (std::uint64_t& value : values_) arguments_.push_back(&value);

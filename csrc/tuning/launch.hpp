@@ -15,8 +15,8 @@ namespace gemm_tuner {
 using Argument = std::variant<std::nullptr_t, std::string, std::int32_t, std::int64_t>;
 
 /// arguments: all that the kernel takes, in order. Triton's kernels take two more pointers than their source says, for
-/// scratch memory, at the end: null, and where the compiler asks for global_scratch_bytes of each CTA, the first null
-/// becomes the address of that much.
+/// scratch memory, at the end: null both, and where the compiler asks for global_scratch_bytes of each CTA, the last
+/// but one becomes the address of that much.
 struct Launch {
   std::string cubin;
   std::string entry;
@@ -43,7 +43,8 @@ class Kernel {
     cuda::Address first;
     std::size_t stride;
   };
-  void set_arguments(const Driver& driver, const Launch& launch, const Arena& arena);
+  void set_arguments(const Launch& launch, const Arena& arena);
+  void allocate_scratch(const Driver& driver, const Launch& launch);
 
   Owned<cuda::Module> module_;
   cuda::Function function_ = nullptr;

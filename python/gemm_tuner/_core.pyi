@@ -810,7 +810,8 @@ class Launch:
     arguments: all that the kernel takes, in order: the name of an operand for its address, ("i32", value),
         ("i64", value), or None for a null pointer. Triton's kernels take two more pointers than their source says, for
         scratch memory, at the end: None, None.
-    global_scratch_bytes: of each CTA, as the compiler says; the first None becomes the address of that much.
+    global_scratch_bytes: of each CTA, as the compiler says; the last argument but one becomes the address of
+        that much.
     """
 
     def __init__(
@@ -841,9 +842,10 @@ class Timer:
     refused or what a kernel broke; after an illegal address or the like the GPU answers this process no more.
 
     ordinal: which GPU. sm_count: how many of its SMs the kernels may use, through a CUDA green context; 0 for all.
-    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1. Raises NoDeviceError,
-    DriverError (also where the driver is older than CUDA 12.5 and a part of the SMs is asked for), ValueError for more
-    SMs than there are.
+    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1.
+
+    Raises NoDeviceError, DriverError (also where a part of the SMs is asked for of a driver older than CUDA 12.5), and
+    ValueError for more SMs than there are.
     """
 
     def __init__(
@@ -865,8 +867,8 @@ class Timer:
         """Allocates and fills whole sets of the operands, the same numbers in each, and gives the number of sets.
 
         So many that all together are more than twice the L2, at least two: launches take them in turn, and find nothing
-        of the next one in L2. Fewer where the memory ends. Earlier operands, and all that was loaded or added, are
-        gone. Raises ValueError.
+        of the next one in L2. Fewer where the memory ends. Earlier operands, and what was loaded or added, are gone.
+        Raises ValueError.
         """
 
     def address(self, name: str, operand_set: int = 0) -> int:

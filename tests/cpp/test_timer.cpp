@@ -109,7 +109,7 @@ TEST(Timer, TheHostsSlownessIsNotTheKernels) {
   EXPECT_NEAR(bench.timer.time(bench.timer.load({launch()}), 1, {})[0], 1.5, 0.01);
 }
 
-TEST(Timer, ANullPointerTakesTheScratchThatTheCompilerAskedFor) {
+TEST(Timer, AKernelGetsTheScratchThatTheCompilerAskedFor) {
   Bench bench("");
   Launch with_scratch = launch({"a", nullptr, nullptr}, "FAKECUBIN tiled(ppp)");
   const int before = bench.stand_in.calls("cuMemAlloc_v2");
@@ -118,6 +118,8 @@ TEST(Timer, ANullPointerTakesTheScratchThatTheCompilerAskedFor) {
   with_scratch.global_scratch_bytes = 128;
   bench.timer.load({with_scratch});
   EXPECT_EQ(bench.stand_in.calls("cuMemAlloc_v2"), before + 1);
+  with_scratch.arguments = {"a", "c", nullptr};
+  expect_says(sentence_of<std::invalid_argument>([&] { bench.timer.load({with_scratch}); }), "last argument but one");
 }
 
 TEST(Timer, OldDriversTimeWithoutPartitionsOrVerifiedParameters) {

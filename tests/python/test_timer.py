@@ -34,10 +34,10 @@ OPERANDS = [
 ]
 
 
-def launch(image: bytes, *, m: int = 64, **options: object) -> Launch:
+def launch(image: bytes, *, m: int = 64, **options: Any) -> Launch:
     entry = image.split()[1].split(b"(")[0].decode()
     arguments = ["a", "b", "c", ("i32", m), ("i32", 64), ("i32", 32)]
-    return Launch(**{"cubin": image, "entry": entry, "grid": (2, 1, 1), "arguments": arguments, **options})  # type: ignore[arg-type]
+    return Launch(**{"cubin": image, "entry": entry, "grid": (2, 1, 1), "arguments": arguments, **options})
 
 
 @pytest.fixture

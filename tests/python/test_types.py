@@ -99,6 +99,8 @@ VALUES = [
     gt.KernelResources(registers_per_thread=128, smem_bytes=49152, tensor_core_instructions=64),
     gt.ModelConstants(overlap=0.5),
     gt.rank(gt.GemmProblem(m=512, n=512, k=512), gt.device("l4"), top_k=1)[0],
+    _core.Operand(name="a", bytes=4096, fill="float16"),
+    _core.Clocks(sm_mhz=1500, power_w=99.5),
 ]
 
 

@@ -80,6 +80,11 @@ struct Event {
   double at_us = -1;  // virtual; below 0: never recorded
 };
 
+struct Buffer {
+  std::size_t bytes;
+  bool written = false;  // by the host or by a copy; until then it is zeros
+};
+
 struct Played {
   double us;
   std::string behaviour;
@@ -92,7 +97,7 @@ struct Machine {
   std::vector<std::uintptr_t> contexts;  // the stack of this (only) thread; device + 1
   std::map<int, int> retained;           // primary contexts, by device
   std::map<void*, std::unique_ptr<Module>> modules;
-  std::map<std::uintptr_t, std::size_t> buffers;  // address, bytes
+  std::map<std::uintptr_t, Buffer> buffers;  // by address
   std::set<Stream*> streams;
   std::set<Event*> events;
   std::set<GreenContext*> green_contexts;

@@ -16,14 +16,20 @@ std::size_t device_bytes() { return static_cast<std::size_t>(told_or("memory_mb"
 
 std::size_t used_bytes() {
   std::size_t used = 0;
-  for (const auto& [address, bytes] : machine().buffers) used += bytes;
+  for (const auto& [address, buffer] : machine().buffers) used += buffer.bytes;
   return used;
+}
+
+/// The start and the state of the buffer that the address is in.
+std::pair<const std::uintptr_t, Buffer>& buffer_at(std::uintptr_t address) {
+  return *std::prev(machine().buffers.upper_bound(address));
 }
 
 /// How many of the bytes at that address, in a buffer, are really written.
 std::size_t touched_bytes(std::uintptr_t address, std::size_t bytes) {
-  const std::uintptr_t buffer = std::prev(machine().buffers.upper_bound(address))->first;
-  const std::uintptr_t end = buffer + static_cast<std::size_t>(told_or("touch_mb", 16)) * mib;
+  auto& [start, buffer] = buffer_at(address);
+  buffer.written = true;
+  const std::uintptr_t end = start + static_cast<std::size_t>(told_or("touch_mb", 16)) * mib;
   return address >= end ? 0 : std::min(bytes, end - address);
 }
 
@@ -32,6 +38,7 @@ void* host(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
 int set_words(std::uintptr_t address, unsigned value, std::size_t count) {
   if (!in_buffer(address, 4 * count)) return INVALID_VALUE;
   if (value == poison) machine().poisoned[address] = ++machine().moment;
+  if (value == 0 && !buffer_at(address).second.written) return SUCCESS;
   std::fill_n(static_cast<unsigned*>(host(address)), touched_bytes(address, 4 * count) / 4, value);
   return SUCCESS;
 }
@@ -41,8 +48,8 @@ int set_words(std::uintptr_t address, unsigned value, std::size_t count) {
 bool in_buffer(std::uintptr_t address, std::size_t bytes) {
   const auto after = machine().buffers.upper_bound(address);
   if (after == machine().buffers.begin()) return false;
-  const auto& [start, size] = *std::prev(after);
-  return address + bytes <= start + size;
+  const auto& [start, buffer] = *std::prev(after);
+  return address + bytes <= start + buffer.bytes;
 }
 
 }  // namespace fake
@@ -63,7 +70,7 @@ EXPORT int cuMemAlloc_v2(unsigned long long* address, std::size_t bytes) {
   void* const buffer = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (buffer == MAP_FAILED) return OUT_OF_MEMORY;
   *address = reinterpret_cast<std::uintptr_t>(buffer);
-  machine().buffers[*address] = bytes;
+  machine().buffers[*address] = {bytes};
   return SUCCESS;
 }
 
@@ -71,7 +78,7 @@ EXPORT int cuMemFree_v2(unsigned long long address) {
   PLAY(cuMemFree_v2)
   const auto buffer = machine().buffers.find(address);
   if (buffer == machine().buffers.end()) return INVALID_VALUE;
-  munmap(host(address), buffer->second);
+  munmap(host(address), buffer->second.bytes);
   machine().buffers.erase(buffer);
   return machine().dead;
 }
@@ -90,6 +97,7 @@ EXPORT int cuMemsetD32Async(unsigned long long address, unsigned value, std::siz
 EXPORT int cuMemcpyHtoDAsync_v2(unsigned long long target, const void* source, std::size_t bytes, void*) {
   PLAY_IN_CONTEXT(cuMemcpyHtoDAsync_v2)
   if (!in_buffer(target, bytes)) return INVALID_VALUE;
+  buffer_at(target).second.written = true;
   std::memcpy(host(target), source, bytes);
   return SUCCESS;
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -105,6 +106,8 @@ def _templates_for(choices: OneConfig, device: DeviceSpec) -> Iterator[None]:
         stack.enter_context(mock.patch.object(triton.runtime.driver, "_active", driver))
         stack.enter_context(mock.patch.object(triton_helpers, "set_driver_to_gpu"))
         stack.enter_context(V.set_choices_handler(choices))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # advice for users, whose choice this is not
         yield
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._core import GemmProblem
-from .binary_cache import Binary
+from .binary_cache import Binary, Template
 from .checking import check_grids, check_sources, tolerance
 from .compile import Compiled
 from .placement import operands_of, placement
@@ -49,6 +49,9 @@ class Launch:
 
 def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:
     """The launches that compute the problem, in order, on operands that lie as `placement` says."""
+    templates = [_template_launch(binary, binary.template) for binary in compiled.binaries if binary.template]
+    if templates:
+        return tuple(templates)
     sources = kernel_sources(problem, compiled.config)
     return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries)
 
@@ -57,6 +60,11 @@ def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[La
     """The launches of `check_sources`, as compiled: the first writes `expected`, the second `verdict`."""
     reference, compare = _launches(problem, check_sources(problem), check_grids(problem), binaries)
     return reference, compare
+
+
+def _template_launch(binary: Binary, template: Template) -> Launch:
+    arguments = (*template.operands, *_SCRATCH)
+    return Launch(binary.cubin, binary.entry, template.grid, binary.num_warps, binary.resources.smem_bytes, arguments)
 
 
 def _launches(

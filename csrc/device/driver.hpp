@@ -32,6 +32,7 @@ using Context = struct ContextTag*;
 using Module = struct ModuleTag*;
 using Function = struct FunctionTag*;
 using Stream = struct StreamTag*;
+using Event = struct EventTag*;
 using Address = unsigned long long;
 
 inline constexpr Result success = 0;
@@ -156,6 +157,12 @@ struct Driver {
   Symbol<cuda::Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, cuda::Stream, void**,
          void**>
       cuLaunchKernel = library.required("cuLaunchKernel", 4000);
+  Symbol<cuda::Event*, unsigned> cuEventCreate = library.required("cuEventCreate", 2000);
+  Symbol<cuda::Event> cuEventDestroy = library.required("cuEventDestroy_v2", 4000);
+  Symbol<cuda::Event, cuda::Stream> cuEventRecord = library.required("cuEventRecord", 2000);
+  Symbol<cuda::Event> cuEventSynchronize = library.required("cuEventSynchronize", 2000);
+  Symbol<float*, cuda::Event, cuda::Event> cuEventElapsedTime = library.required("cuEventElapsedTime", 2000);
+  Symbol<std::size_t*, std::size_t*> cuMemGetInfo = library.required("cuMemGetInfo_v2", 3020);
 
   /// Calls and throws DriverError, naming the function and the driver's own error, where it does not succeed.
   template <class... Args>

@@ -1,5 +1,6 @@
 // A stand-in for libcuda.so.1: a test double, no driver. It has no GPU and runs no code; it answers as a driver would
-// for the device that it is told to be, fails the calls that it is told to fail, and plays the SM probe's marks.
+// for the device that it is told to be, fails the calls that it is told to fail, and plays our probes (probes.hpp) on a
+// clock of its own, which only launches advance.
 //
 // It is told by text, "key=value" separated by ';', given to fake_configure() or in the variable FAKE_LIBCUDA:
 //   devices=1                  how many there are
@@ -8,8 +9,7 @@
 //   attribute.16=28            any CUdevice_attribute by number; "attribute.16=" makes it unknown to the driver
 //   context=none               none | own (of device 0) | other (of device 1)
 //   affinity_sms=, resource_sms=   what the current context is limited to; unset: all SMs
-//   reachable_sms=             how many SMs a launch gets; unset: all
-//   lost_marks=0               CTAs whose mark goes missing
+//   memory_mb=12288            of the device, all of it free
 //   fault.cuInit=999           the CUresult that this call gives back
 // FAKE_LIBCUDA is read once, at the first call; fake_configure() starts from nothing.
 #include <cstdint>
@@ -19,6 +19,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "probes.hpp"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -39,10 +41,13 @@ enum Result {
 struct Fake {
   std::map<std::string, std::string> told;
   std::map<std::string, int> calls;
-  std::vector<std::uintptr_t> contexts;  // the stack of this (only) thread; device + 1
-  std::map<int, int> retained;           // primary contexts, by device
-  std::map<void*, std::string> modules;  // their PTX
+  std::vector<std::uintptr_t> contexts;                      // the stack of this (only) thread; device + 1
+  std::map<int, int> retained;                               // primary contexts, by device
+  std::map<void*, std::string> modules;                      // their PTX
+  std::map<void*, std::pair<void*, std::string>> functions;  // module and entry
   std::set<void*> buffers;
+  std::map<void*, double> events;  // us at which they were recorded
+  double now_us = 0;
   bool initialised = false;
 };
 
@@ -84,6 +89,11 @@ int played(const char* function, bool needs_init = true) {
   return needs_init && !fake().initialised ? NOT_INITIALIZED : SUCCESS;
 }
 
+double told_number(const std::string& key, double usual) {
+  const auto found = fake().told.find(key);
+  return found == fake().told.end() || found->second.empty() ? usual : std::stod(found->second);
+}
+
 int devices() { return told_or("devices", 1); }
 
 /// A GeForce RTX 3060 by its data sheet, unless told otherwise; -1: unknown to this driver.
@@ -101,6 +111,7 @@ int attribute(int which) {
 }
 
 constexpr int sm_count = 16;  // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+constexpr int l2_bytes = 38;  // CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE
 
 }  // namespace
 
@@ -114,7 +125,8 @@ EXPORT void fake_configure(const char* text) { configure(fake(), text); }
 EXPORT int fake_calls(const char* function) { return fake().calls[function]; }
 /// Contexts retained or pushed, modules and buffers that were not given back.
 EXPORT int fake_leaks() {
-  int leaks = static_cast<int>(fake().modules.size() + fake().buffers.size() + fake().contexts.size());
+  int leaks =
+      static_cast<int>(fake().modules.size() + fake().buffers.size() + fake().events.size() + fake().contexts.size());
   for (const auto& [device, count] : fake().retained) leaks += count;
   return leaks - (fake().told["context"].empty() || fake().told["context"] == "none" ? 0 : 1);
 }
@@ -283,13 +295,20 @@ EXPORT int cuModuleGetFunction(void** function, void* module, const char* name) 
   PLAY(cuModuleGetFunction)
   if (!fake().modules.contains(module)) return INVALID_HANDLE;
   if (fake().modules[module].find(".entry " + std::string(name) + "(") == std::string::npos) return NOT_FOUND;
-  *function = module;
+  for (const auto& [known, what] : fake().functions) {
+    if (what == std::pair{module, std::string(name)}) {
+      *function = known;
+      return SUCCESS;
+    }
+  }
+  *function = reinterpret_cast<void*>(fake().functions.size() + 1);
+  fake().functions[*function] = {module, name};
   return SUCCESS;
 }
 
 EXPORT int cuMemAlloc_v2(unsigned long long* address, std::size_t bytes) {
   PLAY(cuMemAlloc_v2)
-  void* const buffer = std::malloc(bytes);
+  void* const buffer = std::calloc(bytes, 1);
   fake().buffers.insert(buffer);
   *address = reinterpret_cast<std::uintptr_t>(buffer);
   return SUCCESS;
@@ -306,6 +325,7 @@ EXPORT int cuMemFree_v2(unsigned long long address) {
 EXPORT int cuMemsetD32_v2(unsigned long long address, unsigned value, std::size_t count) {
   PLAY(cuMemsetD32_v2)
   auto* const words = reinterpret_cast<unsigned*>(static_cast<std::uintptr_t>(address));
+  if (value == 0 && count > (1U << 20)) return SUCCESS;  // so much is fresh: zeros, and not to be touched
   for (std::size_t i = 0; i < count; ++i) words[i] = value;
   return SUCCESS;
 }
@@ -316,18 +336,55 @@ EXPORT int cuMemcpyDtoH_v2(void* target, unsigned long long address, std::size_t
   return SUCCESS;
 }
 
-/// Plays gemm_tuner_mark_sm(marks, slots, hold_ns): CTAs in turn on every second SM number, as in a partition with
-/// gaps.
+EXPORT int cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
+  PLAY(cuMemGetInfo_v2)
+  *free_bytes = *total_bytes = static_cast<std::size_t>(told_or("memory_mb", 12288)) << 20;
+  return SUCCESS;
+}
+
 EXPORT int cuLaunchKernel(void* function, unsigned grid_x, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
                           void*, void** arguments, void**) {
   PLAY(cuLaunchKernel)
-  if (!fake().modules.contains(function)) return INVALID_HANDLE;
-  auto* const marks = *static_cast<unsigned**>(arguments[0]);
-  const unsigned slots = *static_cast<unsigned*>(arguments[1]);
-  const auto reachable = static_cast<unsigned>(told_or("reachable_sms", attribute(sm_count)));
-  const auto lost = static_cast<unsigned>(told_or("lost_marks", 0));
-  for (unsigned cta = lost; cta < grid_x; ++cta) {
-    if (const unsigned sm = cta % reachable * 2; sm < slots) ++marks[sm];
-  }
+  const auto found = fake().functions.find(function);
+  if (found == fake().functions.end() || !fake().modules.contains(found->second.first)) return INVALID_HANDLE;
+  const std::optional<double> us = probes::play_probe({.entry = found->second.second,
+                                                       .grid = grid_x,
+                                                       .arguments = arguments,
+                                                       .now_us = fake().now_us,
+                                                       .sms = attribute(sm_count),
+                                                       .l2_bytes = attribute(l2_bytes),
+                                                       .told = told_number});
+  fake().now_us += us.value_or(0);
+  return us ? SUCCESS : INVALID_HANDLE;
+}
+
+EXPORT int cuEventCreate(void** event, unsigned) {
+  PLAY(cuEventCreate)
+  *event = new char;
+  fake().events[*event] = 0;
+  return SUCCESS;
+}
+
+EXPORT int cuEventDestroy_v2(void* event) {
+  PLAY(cuEventDestroy_v2)
+  fake().events.erase(event);
+  delete static_cast<char*>(event);
+  return SUCCESS;
+}
+
+EXPORT int cuEventRecord(void* event, void*) {
+  PLAY(cuEventRecord)
+  fake().events[event] = fake().now_us;
+  return SUCCESS;
+}
+
+EXPORT int cuEventSynchronize(void*) {
+  PLAY(cuEventSynchronize)
+  return SUCCESS;
+}
+
+EXPORT int cuEventElapsedTime(float* ms, void* start, void* stop) {
+  PLAY(cuEventElapsedTime)
+  *ms = static_cast<float>((fake().events[stop] - fake().events[start]) * 1e-3);
   return SUCCESS;
 }

@@ -69,6 +69,12 @@ std::string text(double number) {
   return digits.data();
 }
 
+std::string joined(const std::vector<std::string>& parts, const std::string& between) {
+  std::string all;
+  for (const std::string& part : parts) all += (all.empty() ? "" : between) + part;
+  return all;
+}
+
 bool is_estimated(const DeviceSpec& spec, std::string_view field) {
   return std::find(spec.estimated.begin(), spec.estimated.end(), field) != spec.estimated.end();
 }
@@ -86,6 +92,7 @@ FmaRates full_rates(int compute_capability) {
 struct Judge {
   const Figures& figures;
   std::vector<std::string> faults{};
+  std::vector<std::string> unsteady{};
 
   /// 0 where it was not measured, or makes no sense whatever the device: both are faults.
   double sound(const std::string& name) {
@@ -99,10 +106,7 @@ struct Judge {
       faults.push_back(name + " came out as " + text(value));
       return 0;
     }
-    if (!(spread <= allowed_spread)) {
-      faults.push_back(name + " varies by " + text(100 * spread) + " % from run to run, and " +
-                       text(100 * allowed_spread) + " % are allowed");
-    }
+    if (!(spread <= allowed_spread)) unsteady.push_back(name + " (" + text(100 * spread) + " %)");
     return value;
   }
   void at_most(const std::string& name, double value, double most, const std::string& what) {
@@ -183,15 +187,18 @@ std::vector<std::string> faults_of(const Figures& figures, const DeviceSpec& ask
     const double measured = judge.sound(name);
     if (full.*rate > 0) judge.at_most(name, measured, full.*rate, "the architecture has");
   }
+  if (!judge.unsteady.empty()) {
+    judge.faults.push_back(joined(judge.unsteady, ", ") + " varied from run to run by more than " +
+                           text(100 * allowed_spread) + " %");
+  }
   return judge.faults;
 }
 
 DeviceSpec calibrated(const DeviceSpec& asked, const Figures& figures) {
   const std::vector<std::string> faults = faults_of(figures, asked);
   if (!faults.empty()) {
-    std::string sentence = asked.name + " was not calibrated: ";
-    for (const std::string& fault : faults) sentence += (&fault == faults.data() ? "" : "; ") + fault;
-    throw CalibrationError(sentence + ". Is something else running on it? Try again when nothing is.");
+    throw CalibrationError(asked.name + " was not calibrated: " + joined(faults, "; ") +
+                           ". Is something else running on it? Try again when nothing is.");
   }
   const ModelConstants model;
   const auto value = [&](const std::string& name) { return figures.at(name).value; };

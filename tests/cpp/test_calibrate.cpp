@@ -59,7 +59,7 @@ TEST(Calibrate, NoiseIsSpreadAndNoMoreThanThat) {
   EXPECT_NEAR(figures.at("dram_read_gbs").value, 336, 8);
   EXPECT_GT(figures.at("dram_read_gbs").spread, 0.01);
   const StandIn noisy("probe.noise=0.2");
-  expect_says(sentence_of<CalibrationError>([&] { calibration_on(noisy); }), "dram_read_gbs varies by");
+  expect_says(sentence_of<CalibrationError>([&] { calibration_on(noisy); }), "dram_read_gbs (");
   EXPECT_EQ(noisy.leaks(), 0);
 }
 

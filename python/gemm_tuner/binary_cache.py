@@ -11,15 +11,37 @@ import json
 import logging
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._core import KernelResources
+from ._core import DeviceSpec, KernelResources
 from .sources import KernelSource
 
 log = logging.getLogger("gemm_tuner")
-_SCHEMA = 1
+_SCHEMA = 2
+_FIRST_TIED = 90  # compute capability from which Triton names the architecture sm_90a, sm_120a...
+
+
+@dataclass(frozen=True)
+class Target:
+    """Compute capabilities: which GPU's code it is, and which GPU's assembler turns that into machine code (86, 90)."""
+
+    code: int
+    machine: int
+
+    @staticmethod
+    def of(device: DeviceSpec, assemble_for: int | None = None) -> Target:
+        """The device's code, for itself or another GPU. Raises ValueError where it does not run there."""
+        code, machine = device.compute_capability, assemble_for or device.compute_capability
+        if machine < code:
+            raise ValueError(f"code of compute capability {code / 10:.1f} does not run on {machine / 10:.1f}")
+        if machine > code >= _FIRST_TIED:
+            raise ValueError(
+                f"from compute capability {_FIRST_TIED / 10:.1f} on Triton writes code for that one alone, so that of "
+                f"{code / 10:.1f} cannot be assembled for {machine / 10:.1f}; take a device of an older one"
+            )
+        return Target(code, machine)
 
 
 @dataclass(frozen=True)
@@ -54,9 +76,9 @@ class Binary:
         )
 
 
-def binary_key(source: KernelSource, compute_capability: int, source_hash: str, triton_version: str) -> str:
+def binary_key(source: KernelSource, target: Target, source_hash: str, triton_version: str) -> str:
     """Names what the compiler was given: the same key, the same machine code."""
-    given = json.dumps([_SCHEMA, source.to_dict(), compute_capability, source_hash, triton_version])
+    given = json.dumps([_SCHEMA, source.to_dict(), asdict(target), source_hash, triton_version])
     return hashlib.sha256(given.encode()).hexdigest()[:32]
 
 

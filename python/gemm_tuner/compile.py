@@ -1,7 +1,7 @@
 """Config -> cubin and what it really needs: registers, spills, shared memory, tensor-core instructions.
 
 Candidates are compiled for the device's architecture, which need not be in the machine, in parallel worker processes.
-What was compiled once is kept on disk, by kernel source, specialisation, architecture and Triton version.
+What was compiled once is kept on disk, by kernel source, specialisation, architectures and Triton version.
 """
 
 from __future__ import annotations
@@ -10,22 +10,33 @@ import contextlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, tensor_core_rate
-from .binary_cache import Binary, BinaryCache, binary_key
+from .binary_cache import Binary, BinaryCache, Target, binary_key
+from .checking import check_sources
 from .errors import TritonMissingError
 from .settings import settings
 from .sources import KernelSource, kernel_id, kernel_sources, source_hash
 from .versions import TRITON, installed_version
 from .worker_pool import Lost, WorkerPool
 
-__all__ = ["CompilePool", "Compiled", "Failed", "compile_candidates", "compile_problems", "kernel_id", "why_dropped"]
+__all__ = [
+    "CompilePool",
+    "Compiled",
+    "Failed",
+    "compile_candidates",
+    "compile_checks",
+    "compile_problems",
+    "kernel_id",
+    "why_dropped",
+]
 
+_Key = TypeVar("_Key")
 _JOB = "gemm_tuner.compile_job:job"
 
 
@@ -33,13 +44,13 @@ _JOB = "gemm_tuner.compile_job:job"
 class Compiled:
     """A candidate that compiles.
 
-    resources: of the kernel that computes the product. binaries: every kernel to launch, in order, as
-    `sources.kernel_sources` lists them. seconds: what compiling took, when it was done.
+    resources: of the kernel that computes the product. kernel_id: `gemm_tuner::tiled@0123456789ab`. binaries: every
+    kernel to launch, in order, as `sources.kernel_sources` lists them. seconds: what compiling took, when it was done.
     """
 
     config: GemmConfig
     resources: KernelResources
-    kernel_hash: str
+    kernel_id: str
     seconds: float
     binaries: tuple[Binary, ...]
 
@@ -79,15 +90,21 @@ def compile_candidates(
     configs: Iterable[GemmConfig],
     device: DeviceSpec,
     *,
+    assemble_for: int | None = None,
     workers: int | None = None,
     timeout_s: float = 60.0,
     cache_dir: Path | None = None,
     pool: CompilePool | None = None,
 ) -> dict[GemmConfig, Compiled | Failed]:
     """Compiles each config of one problem; see `compile_problems`."""
-    wanted = {problem: list(configs)}
     ((_, results),) = compile_problems(
-        wanted, device, workers=workers, timeout_s=timeout_s, cache_dir=cache_dir, pool=pool
+        {problem: list(configs)},
+        device,
+        assemble_for=assemble_for,
+        workers=workers,
+        timeout_s=timeout_s,
+        cache_dir=cache_dir,
+        pool=pool,
     )
     return results
 
@@ -96,6 +113,7 @@ def compile_problems(
     wanted: Mapping[GemmProblem, Sequence[GemmConfig]],
     device: DeviceSpec,
     *,
+    assemble_for: int | None = None,
     workers: int | None = None,
     timeout_s: float = 60.0,
     cache_dir: Path | None = None,
@@ -104,15 +122,45 @@ def compile_problems(
     """Compiles the configs of each problem for the device's architecture; no GPU is needed.
 
     Yields each problem once all its configs are done, in about the order given: the kernels of all problems stand in
-    one queue, so that every worker stays busy. workers: processes, one per core by default. timeout_s: for one kernel.
-    pool: workers to use instead of new ones. A compiler that crashes or hangs costs its own config; Ctrl-C, or an
-    iteration that is given up, kills the workers. Raises TritonMissingError where something must be compiled without
-    Triton.
+    one queue, so that every worker stays busy. assemble_for: the compute capability of the GPU that is to run the code
+    that the device would run (PTX of 8.6 assembled for 9.0: 90), where it is not the device's own. workers: processes,
+    one per core by default. timeout_s: for one kernel. pool: workers to use instead of new ones. A compiler that
+    crashes or hangs costs its own config; Ctrl-C, or an iteration that is given up, kills the workers. Raises
+    ValueError where no such code runs on that GPU, TritonMissingError where something must be compiled without Triton.
     """
     kernels = {
-        problem: {config: _sources_or_reason(problem, config) for config in configs}
+        problem: {config: _sources_or_reason(kernel_sources, problem, config) for config in configs}
         for problem, configs in wanted.items()
     }
+    target = Target.of(device, assemble_for)
+    for problem, by_config in _compiled(kernels, target, workers, timeout_s, cache_dir, pool):
+        yield problem, {config: _outcome(config, found) for config, found in by_config.items()}
+
+
+def compile_checks(
+    problems: Iterable[GemmProblem],
+    device: DeviceSpec,
+    *,
+    assemble_for: int | None = None,
+    workers: int | None = None,
+    timeout_s: float = 60.0,
+    cache_dir: Path | None = None,
+    pool: CompilePool | None = None,
+) -> Iterator[tuple[GemmProblem, tuple[Binary, ...] | Failed]]:
+    """Compiles what checks the problems' results, as `checking.check_sources` lists it; see `compile_problems`."""
+    kernels = {problem: {None: _sources_or_reason(check_sources, problem)} for problem in problems}
+    for problem, found in _compiled(kernels, Target.of(device, assemble_for), workers, timeout_s, cache_dir, pool):
+        yield problem, found[None]
+
+
+def _compiled(
+    kernels: Mapping[GemmProblem, Mapping[_Key, tuple[KernelSource, ...] | Failed]],
+    target: Target,
+    workers: int | None,
+    timeout_s: float,
+    cache_dir: Path | None,
+    pool: CompilePool | None,
+) -> Iterator[tuple[GemmProblem, dict[_Key, tuple[Binary, ...] | Failed]]]:
     cache = BinaryCache(cache_dir or settings().cache_dir / "compiled")
     results: dict[str, Binary | Failed] = {}
     todo: dict[str, KernelSource] = {}
@@ -120,7 +168,7 @@ def compile_problems(
     for problem, by_config in kernels.items():
         missing[problem] = set()
         for source in (each for sources in by_config.values() if isinstance(sources, tuple) for each in sources):
-            key = _key(source, device)
+            key = _key(source, target)
             if key not in todo and key not in results:
                 cached = cache.read(key)
                 if cached is not None:
@@ -130,10 +178,10 @@ def compile_problems(
             if key in todo:
                 missing[problem].add(key)
 
-    def ready() -> Iterator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]]]:
+    def ready() -> Iterator[tuple[GemmProblem, dict[_Key, tuple[Binary, ...] | Failed]]]:
         for problem in [problem for problem, keys in missing.items() if not keys]:
             del missing[problem]
-            yield problem, {c: _outcome(c, sources, device, results) for c, sources in kernels[problem].items()}
+            yield problem, {each: _binaries(sources, target, results) for each, sources in kernels[problem].items()}
 
     yield from ready()
     if not todo:
@@ -145,7 +193,7 @@ def compile_problems(
     )
     with own as running:
         keys = list(todo)
-        jobs = [{"source": todo[key].to_dict(), "compute_capability": device.compute_capability} for key in keys]
+        jobs = [{"source": todo[key].to_dict(), "target": asdict(target)} for key in keys]
         for index, answer in running.workers.run(jobs):
             key = keys[index]
             result = results[key] = _binary_or_failure(answer)
@@ -156,8 +204,8 @@ def compile_problems(
             yield from ready()
 
 
-def _key(source: KernelSource, device: DeviceSpec) -> str:
-    return binary_key(source, device.compute_capability, source_hash(source.module), triton_version())
+def _key(source: KernelSource, target: Target) -> str:
+    return binary_key(source, target, source_hash(source.module), triton_version())
 
 
 def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
@@ -168,33 +216,38 @@ def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
     return Binary.from_dict(answer)
 
 
-def _sources_or_reason(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...] | Failed:
+def _sources_or_reason(
+    sources: Callable[..., tuple[KernelSource, ...]], *of: object
+) -> tuple[KernelSource, ...] | Failed:
     try:
-        return kernel_sources(problem, config)
+        return sources(*of)
     except ValueError as error:
         return Failed(str(error))
 
 
-def _outcome(
-    config: GemmConfig,
-    sources: tuple[KernelSource, ...] | Failed,
-    device: DeviceSpec,
-    results: Mapping[str, Binary | Failed],
-) -> Compiled | Failed:
+def _binaries(
+    sources: tuple[KernelSource, ...] | Failed, target: Target, results: Mapping[str, Binary | Failed]
+) -> tuple[Binary, ...] | Failed:
     if isinstance(sources, Failed):
         return sources
     binaries: list[Binary] = []
     for source in sources:
-        result = results[_key(source, device)]
+        result = results[_key(source, target)]
         if isinstance(result, Failed):
             return result
         binaries.append(result)
+    return tuple(binaries)
+
+
+def _outcome(config: GemmConfig, binaries: tuple[Binary, ...] | Failed) -> Compiled | Failed:
+    if isinstance(binaries, Failed):
+        return binaries
     return Compiled(
         config=config,
         resources=binaries[0].resources,
-        kernel_hash=source_hash(config.family),
+        kernel_id=kernel_id(config.family),
         seconds=sum(binary.seconds for binary in binaries),
-        binaries=tuple(binaries),
+        binaries=binaries,
     )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, make_backend
 
+from .binary_cache import Target
 from .sources import KernelSource
 
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -45,30 +46,39 @@ def ast_source(source: KernelSource) -> ASTSource:
     return ASTSource(function, signature, constexprs=constants, attrs=promises)
 
 
+def assembled(kernel: Any, compute_capability: int) -> bytes:
+    """The machine code of a CompiledKernel's PTX for that GPU, by the assembler and the options that Triton takes."""
+    target = GPUTarget("cuda", compute_capability, 32)
+    cubin: bytes = make_backend(target).make_cubin(kernel.asm["ptx"], {}, kernel.metadata, compute_capability)
+    return cubin
+
+
 def resources_of(cubin: bytes) -> dict[str, int]:
     """Registers, spilled bytes and tensor-core instructions of a cubin that holds one kernel."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        usage = _tool("cuobjdump", "-res-usage", file.name)
-        machine_code = _tool("nvdisasm", "-c", file.name)
+    usage = _shown(cubin, "cuobjdump", "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if found is None:
         raise RuntimeError(f"cuobjdump reported no registers: {usage.strip()[-200:]}")
     return {
         "registers_per_thread": int(found[1]),
         "spill_bytes": int(found[2]),
-        "tensor_core_instructions": len(_TENSOR_CORE.findall(machine_code)),
+        "tensor_core_instructions": len(_TENSOR_CORE.findall(disassembled(cubin))),
     }
 
 
+def disassembled(cubin: bytes) -> str:
+    """The machine code, as NVIDIA's disassembler writes it."""
+    return _shown(cubin, "nvdisasm", "-c")
+
+
 def job(request: dict[str, Any]) -> dict[str, Any]:
-    """{"source": KernelSource as a dict, "compute_capability": int} -> the compiled kernel, or {"error": reason}."""
+    """{"source": KernelSource, "target": Target, both as dicts} -> the compiled kernel, or {"error": reason}."""
     os.environ["TRITON_ALWAYS_COMPILE"] = "1"
     started = time.perf_counter()
     try:
-        kernel = compile_kernel(KernelSource.from_dict(request["source"]), request["compute_capability"])
-        cubin = kernel.asm["cubin"]
+        target = Target(**request["target"])
+        kernel = compile_kernel(KernelSource.from_dict(request["source"]), target.code)
+        cubin = kernel.asm["cubin"] if target.machine == target.code else assembled(kernel, target.machine)
         resources = {**resources_of(cubin), "smem_bytes": kernel.metadata.shared}
     except Exception as error:  # noqa: BLE001 - a compiler's failures have no common type; the reason goes to the caller
         return {"error": innermost(error)}
@@ -89,8 +99,11 @@ def innermost(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
 
 
-def _tool(name: str, *arguments: str) -> str:
-    done = subprocess.run([str(_TOOLS / name), *arguments], capture_output=True, text=True, check=False)
+def _shown(cubin: bytes, tool: str, option: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run([str(_TOOLS / tool), option, file.name], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{name} failed: {done.stderr.strip()[-200:]}")
+        raise RuntimeError(f"{tool} failed: {done.stderr.strip()[-200:]}")
     return done.stdout

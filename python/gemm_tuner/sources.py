@@ -18,7 +18,7 @@ REDUCTION_BLOCK_M = 8  # of split_k's second kernel: 4 warps read 8 rows of 512 
 REDUCTION_BLOCK_N = 128
 REDUCTION_WARPS = 4
 
-_TRITON_TYPE = {
+TRITON_TYPE = {
     "float16": "fp16",
     "bfloat16": "bf16",
     "float32": "fp32",
@@ -67,9 +67,11 @@ def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSour
 
     Raises ValueError where no kernel of this package computes the problem (mm_plus_mm, or an int8 product with a GELU).
     """
-    _require_supported(problem)
+    if only_inductor_has_it(problem):
+        raise ValueError(f"no kernel of gemm_tuner computes {problem.op}; Inductor's template does")
+    require_epilogue(problem)
     product = _product_constants(problem, config)
-    ending = _epilogue_constants(problem)
+    ending = epilogue_constants(problem)
     if config.family == "tiled":
         return (
             _specialise(
@@ -173,17 +175,18 @@ def _specialise(
     )
 
 
-def _accumulator(problem: GemmProblem) -> str:
+def accumulator_of(problem: GemmProblem) -> str:
+    """The dtype that products are added up in."""
     return "int32" if problem.a_dtype == "int8" else "float32"
 
 
 def _parameter_types(problem: GemmProblem) -> dict[str, str]:
-    accumulator = _TRITON_TYPE[_accumulator(problem)]
+    accumulator = TRITON_TYPE[accumulator_of(problem)]
     pointers = {
-        "a": _TRITON_TYPE[problem.a_dtype],
-        "b": _TRITON_TYPE[problem.b_dtype],
-        "c": _TRITON_TYPE[problem.out_dtype],
-        "bias": _TRITON_TYPE[problem.out_dtype],
+        "a": TRITON_TYPE[problem.a_dtype],
+        "b": TRITON_TYPE[problem.b_dtype],
+        "c": TRITON_TYPE[problem.out_dtype],
+        "bias": TRITON_TYPE[problem.out_dtype],
         "parts": accumulator,
         "scale_a": "fp32",
         "scale_b": "fp32",
@@ -234,26 +237,41 @@ def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Co
         "EVEN_K": problem.k % config.block_k == 0,
         "INDEX64": elements >= _INT32_LIMIT,
         "PRECISION": problem.precision if problem.a_dtype == "float32" else "ieee",
-        "ACCUMULATOR": _accumulator(problem),
+        "ACCUMULATOR": accumulator_of(problem),
     }
 
 
-def _epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
-    words = [] if problem.epilogue == "none" else problem.epilogue.split("+")
+def epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
+    """What `kernels/epilogue.py` is compiled for."""
+    words = problem.epilogue.split("+")
     return {
-        "SCALED": problem.op == "scaled_mm",
-        "BIAS": "bias" in words,
+        "SCALED": is_scaled(problem),
+        "BIAS": adds_bias(problem),
         "ACTIVATION": next((word for word in words if word != "bias"), "none"),
     }
 
 
-def _require_supported(problem: GemmProblem) -> None:
-    if only_inductor_has_it(problem):
-        raise ValueError(f"no kernel of gemm_tuner computes {problem.op}; Inductor's template does")
+def is_scaled(problem: GemmProblem) -> bool:
+    """Do the operands come with a scale each?"""
+    return problem.op == "scaled_mm"
+
+
+def adds_bias(problem: GemmProblem) -> bool:
+    """Is a row of n added to the product, as the op's addend or as its epilogue?"""
+    return problem.op in ("addmm", "baddbmm") or "bias" in problem.epilogue
+
+
+def product_count(problem: GemmProblem) -> int:
+    """Products that are added up before the epilogue."""
+    return 2 if problem.op == "mm_plus_mm" else 1
+
+
+def require_epilogue(problem: GemmProblem) -> None:
+    """Raises ValueError where no kernel of this package ends a product as the problem asks."""
     curved = ("gelu", "silu")
     if problem.a_dtype == "int8" and any(word in problem.epilogue for word in curved):
         raise ValueError(
             f"an int8 product has an int32 result, which takes no {problem.epilogue}; use none, bias or relu"
         )
-    if problem.a_dtype == "int8" and problem.op == "scaled_mm":
+    if problem.a_dtype == "int8" and is_scaled(problem):
         raise ValueError("scaled_mm is for float8 operands, got int8; use int_mm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def test_resources_are_the_compilers_own(pool: CompilePool, cache_dir: Path) -> 
     assert "spills" in str(why_dropped(spills.resources, PROBLEM, device))
     assert [binary.entry for binary in split.binaries] == ["split_k", "add_parts"]
     assert all(binary.cubin.startswith(b"\x7fELF") for binary in (*small.binaries, *split.binaries))
-    assert f"gemm_tuner::tiled@{small.kernel_hash}" == kernel_id("tiled")
+    assert small.kernel_id == kernel_id("tiled")
 
 
 def test_a_second_time_comes_from_disk(pool: CompilePool, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,3 +248,35 @@ def test_problems_come_as_they_are_done_and_share_what_is_the_same(pool: Compile
     assert set(done) == set(wanted) and done[other] == {}
     assert done[PROBLEM] == done[wider]
     assert len(list(tmp_path.rglob("*.json"))) == 2
+
+
+def test_a_small_gpus_code_is_assembled_for_a_large_one(pool: CompilePool, tmp_path: Path) -> None:
+    """The 3060's PTX for an H100: mma.sync becomes HMMA there, where its own code has HGMMA of the warp group."""
+    device, config = gt.device("rtx-3060"), SMALL.replace(num_stages=4)
+
+    def machine_code(spec: gt.DeviceSpec, assemble_for: int | None) -> tuple[Compiled, set[str]]:
+        results = compile_candidates(PROBLEM, [config], spec, assemble_for=assemble_for, pool=pool, cache_dir=tmp_path)
+        return only(results), mnemonics(only(results).binaries[0].cubin)
+
+    there, hopper = machine_code(device, 90)
+    here, ampere = machine_code(device, None)
+    _, own = machine_code(gt.device("h100-sxm"), None)
+    assert "HMMA" in hopper and "HGMMA" not in hopper
+    assert "HMMA" in ampere and "HGMMA" in own
+    assert there.resources.smem_bytes == here.resources.smem_bytes
+    assert there.resources.tensor_core_instructions > 0 and there.resources.spill_bytes == 0
+    assert there.binaries[0].cubin != here.binaries[0].cubin
+    assert len(list(tmp_path.rglob("*.json"))) == 3  # each is kept as what it is
+
+
+def mnemonics(cubin: bytes) -> set[str]:
+    from gemm_tuner.compile_job import disassembled
+
+    return set(re.findall(r"\b[A-Z]+MMA\b", disassembled(cubin)))
+
+
+def test_code_that_does_not_run_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"code of compute capability 8.9 does not run on 8.6"):
+        compile_candidates(PROBLEM, [SMALL], gt.device("l4"), assemble_for=86, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"that of 9.0 cannot be assembled for 12.0"):
+        compile_candidates(PROBLEM, [SMALL], gt.device("h100-sxm"), assemble_for=120, cache_dir=tmp_path)

@@ -1,0 +1,102 @@
+"""What the driver needs to launch a compiled candidate: grids, and arguments in order. Pure functions over values.
+
+After a kernel's own parameters Triton expects two pointers, global scratch and profile scratch, always; both are null
+here, as these kernels ask for neither.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ._core import GemmProblem
+from .binary_cache import Binary
+from .checking import check_grids, check_sources, tolerance
+from .compile import Compiled
+from .placement import operands_of, placement
+from .sources import KernelSource, grids, kernel_sources
+
+# The address of an operand by its name, an integer with its type ("i32" or "i64"), or a null pointer.
+Argument = str | tuple[str, int] | None
+_SCRATCH: tuple[Argument, ...] = (None, None)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel to launch: CTAs in the grid, warps and bytes of dynamic shared memory of each, arguments in order."""
+
+    cubin: bytes = field(repr=False)
+    entry: str
+    grid: tuple[int, int, int]
+    num_warps: int
+    smem_bytes: int
+    arguments: tuple[Argument, ...]
+
+
+def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:
+    """The launches that compute the problem, in order, on operands that lie as `placement` says."""
+    sources = kernel_sources(problem, compiled.config)
+    return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries)
+
+
+def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[Launch, Launch]:
+    """The launches of `check_sources`, as compiled: the first writes `expected`, the second `verdict`."""
+    reference, compare = _launches(problem, check_sources(problem), check_grids(problem), binaries)
+    return reference, compare
+
+
+def _launches(
+    problem: GemmProblem,
+    sources: Sequence[KernelSource],
+    launch_grids: Sequence[tuple[int, int, int]],
+    binaries: Sequence[Binary],
+) -> tuple[Launch, ...]:
+    operands = {buffer.name for buffer in operands_of(problem, split_k=2)}
+    integers = _integers(problem)
+
+    def argument(name: str, kind: str) -> Argument:
+        if not kind.startswith("*"):
+            return kind, integers[name]
+        return name if name in operands else None  # a pointer that the kernel never follows
+
+    return tuple(
+        Launch(
+            cubin=binary.cubin,
+            entry=binary.entry,
+            grid=grid,
+            num_warps=binary.num_warps,
+            smem_bytes=binary.resources.smem_bytes,
+            arguments=(*(argument(*parameter) for parameter in source.signature), *_SCRATCH),
+        )
+        for source, grid, binary in zip(sources, launch_grids, binaries, strict=True)
+    )
+
+
+def _integers(problem: GemmProblem) -> dict[str, int]:
+    """Every integer that a kernel of this package takes, by the name of its parameter."""
+    place = placement(problem)
+    allowed = tolerance(problem)
+    return {
+        "m": problem.m,
+        "n": problem.n,
+        "k": problem.k,
+        "a_pitch": place.a_pitch,
+        "b_pitch": place.b_pitch,
+        "c_pitch": problem.n,
+        "a_batch_stride": place.a_strides[0],
+        "b_batch_stride": place.b_strides[0],
+        "c_batch_stride": problem.m * problem.n,
+        "a_row_stride": place.a_strides[1],
+        "a_k_stride": place.a_strides[2],
+        "b_k_stride": place.b_strides[1],
+        "b_column_stride": place.b_strides[2],
+        "count": problem.batch * problem.m * problem.n,
+        "absolute": _float_bits(allowed.absolute),
+        "relative": _float_bits(allowed.relative),
+    }
+
+
+def _float_bits(value: float) -> int:
+    bits: int = struct.unpack("<i", struct.pack("<f", value))[0]
+    return bits

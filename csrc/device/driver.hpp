@@ -33,10 +33,13 @@ using Module = struct ModuleTag*;
 using Function = struct FunctionTag*;
 using Stream = struct StreamTag*;
 using Event = struct EventTag*;
+using GreenContext = struct GreenContextTag*;
+using DevResourceDesc = struct DevResourceDescTag*;
 using Address = unsigned long long;
 
 inline constexpr Result success = 0;
 inline constexpr Result invalid_value = 1;
+inline constexpr Result out_of_memory = 2;
 inline constexpr Result stub_library = 34;
 inline constexpr Result no_device = 100;
 inline constexpr Result invalid_context = 201;
@@ -82,6 +85,9 @@ struct DevResource {
 
 inline constexpr int exec_affinity_sm_count = 0;
 inline constexpr int dev_resource_sm = 1;
+inline constexpr unsigned stream_non_blocking = 1;
+inline constexpr unsigned green_context_default_stream = 1;
+inline constexpr int function_max_dynamic_smem_bytes = 8;
 
 /// One function of the driver. `since` is the CUDA version that brought it, 12040 for 12.4.
 template <class... Args>
@@ -120,7 +126,7 @@ class Library {
 /// "12.4" for 12040.
 std::string version_text(int cuda_version);
 
-/// The driver, opened and initialised. A plain table: making one twice costs some twenty look-ups by name.
+/// The driver, opened and initialised. A plain table: making one twice costs some fifty look-ups by name.
 struct Driver {
   /// NoDeviceError where there is no driver or no device, DriverError where the driver is too old or will not start.
   explicit Driver(const std::string& path = "libcuda.so.1");
@@ -157,12 +163,39 @@ struct Driver {
   Symbol<cuda::Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, cuda::Stream, void**,
          void**>
       cuLaunchKernel = library.required("cuLaunchKernel", 4000);
+  Symbol<char*, int, cuda::Device> cuDeviceGetPCIBusId = library.required("cuDeviceGetPCIBusId", 4010);
+  Symbol<std::size_t*, std::size_t*> cuMemGetInfo = library.required("cuMemGetInfo_v2", 3020);
+  Symbol<cuda::Address, unsigned, std::size_t, cuda::Stream> cuMemsetD32Async =
+      library.required("cuMemsetD32Async", 3020);
+  Symbol<cuda::Address, const void*, std::size_t, cuda::Stream> cuMemcpyHtoDAsync =
+      library.required("cuMemcpyHtoDAsync_v2", 3020);
+  Symbol<cuda::Address, cuda::Address, std::size_t, cuda::Stream> cuMemcpyDtoDAsync =
+      library.required("cuMemcpyDtoDAsync_v2", 3020);
+  Symbol<void*, cuda::Address, std::size_t, cuda::Stream> cuMemcpyDtoHAsync =
+      library.required("cuMemcpyDtoHAsync_v2", 3020);
+  Symbol<cuda::Stream*, unsigned> cuStreamCreate = library.required("cuStreamCreate", 2000);
+  Symbol<cuda::Stream> cuStreamDestroy = library.required("cuStreamDestroy_v2", 4000);
+  Symbol<cuda::Stream> cuStreamSynchronize = library.required("cuStreamSynchronize", 2000);
   Symbol<cuda::Event*, unsigned> cuEventCreate = library.required("cuEventCreate", 2000);
   Symbol<cuda::Event> cuEventDestroy = library.required("cuEventDestroy_v2", 4000);
   Symbol<cuda::Event, cuda::Stream> cuEventRecord = library.required("cuEventRecord", 2000);
   Symbol<cuda::Event> cuEventSynchronize = library.required("cuEventSynchronize", 2000);
   Symbol<float*, cuda::Event, cuda::Event> cuEventElapsedTime = library.required("cuEventElapsedTime", 2000);
-  Symbol<std::size_t*, std::size_t*> cuMemGetInfo = library.required("cuMemGetInfo_v2", 3020);
+  Symbol<cuda::Function, int, int> cuFuncSetAttribute = library.required("cuFuncSetAttribute", 9000);
+  // these came with 12.4, the last with 12.5
+  Symbol<cuda::Function, std::size_t, std::size_t*, std::size_t*> cuFuncGetParamInfo =
+      library.optional("cuFuncGetParamInfo");
+  Symbol<cuda::Device, cuda::DevResource*, int> cuDeviceGetDevResource = library.optional("cuDeviceGetDevResource");
+  Symbol<cuda::DevResource*, unsigned*, const cuda::DevResource*, cuda::DevResource*, unsigned, unsigned>
+      cuDevSmResourceSplitByCount = library.optional("cuDevSmResourceSplitByCount");
+  Symbol<cuda::DevResourceDesc*, cuda::DevResource*, unsigned> cuDevResourceGenerateDesc =
+      library.optional("cuDevResourceGenerateDesc");
+  Symbol<cuda::GreenContext*, cuda::DevResourceDesc, cuda::Device, unsigned> cuGreenCtxCreate =
+      library.optional("cuGreenCtxCreate");
+  Symbol<cuda::GreenContext> cuGreenCtxDestroy = library.optional("cuGreenCtxDestroy");
+  Symbol<cuda::GreenContext, cuda::Event> cuGreenCtxRecordEvent = library.optional("cuGreenCtxRecordEvent");
+  Symbol<cuda::Stream*, cuda::GreenContext, unsigned, int> cuGreenCtxStreamCreate =
+      library.optional("cuGreenCtxStreamCreate");
 
   /// Calls and throws DriverError, naming the function and the driver's own error, where it does not succeed.
   template <class... Args>

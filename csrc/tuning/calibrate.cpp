@@ -22,7 +22,8 @@ constexpr std::uint64_t dram_bytes_at_least = 256ULL << 20;
 constexpr std::uint64_t dram_times_l2 = 8;  // so much more than L2 holds, so that what it keeps hardly counts
 constexpr std::uint64_t dram_times_l2_at_least = 4;
 constexpr std::uint64_t l2_parts = 4;                  // a quarter of L2, so that all of it stays there
-constexpr std::uint64_t l2_bytes_in_all = 1ULL << 30;  // about a millisecond
+constexpr std::uint64_t l2_bytes_in_all = 4ULL << 30;  // a few milliseconds, beside which a launch is nothing
+constexpr unsigned dram_passes = 4;                    // likewise
 constexpr unsigned hops = 1U << 14;                    // of some 250 clocks: a few milliseconds
 constexpr int runs = 11;
 constexpr int launches_in_a_sample = 21;
@@ -151,8 +152,12 @@ double Bench::read_gbs(unsigned ctas, std::uint64_t bytes, unsigned passes) {
 double Bench::copy_gbs(unsigned ctas) {
   const cuda::Function copy = kernel(memory_, "copy");
   const std::uint64_t half = bytes_ / 2;
-  const double us = elapsed_us([&] { launch(copy, ctas, stream_threads, buffer_, buffer_ + half, half / load_bytes); });
-  return static_cast<double>(bytes_) / us * 1e-3;
+  const double us = elapsed_us([&] {
+    for (unsigned pass = 0; pass < dram_passes; ++pass) {
+      launch(copy, ctas, stream_threads, buffer_, buffer_ + half, half / load_bytes);
+    }
+  });
+  return static_cast<double>(dram_passes * bytes_) / us * 1e-3;
 }
 
 double Bench::launch_us(int in_a_row) {
@@ -196,16 +201,17 @@ void probe_memory(Bench& bench, const DeviceSpec& asked, Samples& samples) {
   const unsigned full = bench.full_ctas();
   double spent_us = 0;
   for (int launch = 0; spent_us < warm_up_us && launch < warm_up_launches; ++launch) {
-    spent_us += static_cast<double>(bench.bytes()) / bench.read_gbs(full, bench.bytes(), 1) * 1e-3;
+    spent_us +=
+        static_cast<double>(dram_passes * bench.bytes()) / bench.read_gbs(full, bench.bytes(), dram_passes) * 1e-3;
   }
-  samples["dram_read_gbs"] = repeated([&] { return bench.read_gbs(full, bench.bytes(), 1); });
+  samples["dram_read_gbs"] = repeated([&] { return bench.read_gbs(full, bench.bytes(), dram_passes); });
   samples["dram_copy_gbs"] = repeated([&] { return bench.copy_gbs(full); });
 
   const auto l2_part = static_cast<std::uint64_t>(asked.l2_bytes) / l2_parts;
   const std::uint64_t unit = read_unit(bench.sms());
-  const std::uint64_t bytes = std::max<std::uint64_t>(1, l2_part / unit) * unit;
-  const auto passes = static_cast<unsigned>(std::max<std::uint64_t>(1, l2_bytes_in_all / bytes));
-  samples["l2_read_gbs"] = repeated([&] { return bench.read_gbs(bench.sms(), bytes, passes); });
+  const std::uint64_t l2_bytes = std::max<std::uint64_t>(1, l2_part / unit) * unit;
+  const auto passes = static_cast<unsigned>(std::max<std::uint64_t>(1, l2_bytes_in_all / l2_bytes));
+  samples["l2_read_gbs"] = repeated([&] { return bench.read_gbs(bench.sms(), l2_bytes, passes); });
 
   const auto lines = static_cast<unsigned>(std::bit_floor(std::max<std::uint64_t>(1024, l2_part / line_bytes)));
   bench.link(lines);

@@ -17,6 +17,13 @@
 #undef cuMemFree
 #undef cuMemsetD32
 #undef cuMemcpyDtoH
+#undef cuMemGetInfo
+#undef cuMemcpyHtoDAsync
+#undef cuMemcpyDtoDAsync
+#undef cuMemcpyDtoHAsync
+#undef cuStreamDestroy
+#undef cuEventDestroy
+#undef cuEventElapsedTime
 
 namespace gemm_tuner {
 namespace {
@@ -44,6 +51,7 @@ static_assert(same(mps_enabled, CU_DEVICE_ATTRIBUTE_MPS_ENABLED));
 #endif
 
 static_assert(cuda::success == CUDA_SUCCESS && cuda::invalid_value == CUDA_ERROR_INVALID_VALUE);
+static_assert(cuda::out_of_memory == CUDA_ERROR_OUT_OF_MEMORY);
 static_assert(cuda::stub_library == CUDA_ERROR_STUB_LIBRARY && cuda::no_device == CUDA_ERROR_NO_DEVICE);
 static_assert(cuda::invalid_context == CUDA_ERROR_INVALID_CONTEXT && cuda::unknown == CUDA_ERROR_UNKNOWN);
 static_assert(cuda::unsupported_exec_affinity == CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY);
@@ -101,8 +109,38 @@ SAME_CALL(cuMemFree, cuMemFree_v2);
 SAME_CALL(cuMemsetD32, cuMemsetD32_v2);
 SAME_CALL(cuMemcpyDtoH, cuMemcpyDtoH_v2);
 SAME_CALL(cuLaunchKernel, cuLaunchKernel);
-#if CUDA_VERSION >= 12040
+SAME_CALL(cuDeviceGetPCIBusId, cuDeviceGetPCIBusId);
+SAME_CALL(cuMemGetInfo, cuMemGetInfo_v2);
+SAME_CALL(cuMemsetD32Async, cuMemsetD32Async);
+SAME_CALL(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2);
+SAME_CALL(cuMemcpyDtoDAsync, cuMemcpyDtoDAsync_v2);
+SAME_CALL(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2);
+SAME_CALL(cuStreamCreate, cuStreamCreate);
+SAME_CALL(cuStreamDestroy, cuStreamDestroy_v2);
+SAME_CALL(cuStreamSynchronize, cuStreamSynchronize);
+SAME_CALL(cuEventCreate, cuEventCreate);
+SAME_CALL(cuEventDestroy, cuEventDestroy_v2);
+SAME_CALL(cuEventRecord, cuEventRecord);
+SAME_CALL(cuEventSynchronize, cuEventSynchronize);
+#if CUDA_VERSION >= 13000  // declares only the second version, of the same parameters; libcuda exports both
+SAME_CALL(cuEventElapsedTime, cuEventElapsedTime_v2);
+#else
+SAME_CALL(cuEventElapsedTime, cuEventElapsedTime);
+#endif
+SAME_CALL(cuFuncSetAttribute, cuFuncSetAttribute);
+static_assert(cuda::stream_non_blocking == CU_STREAM_NON_BLOCKING);
+static_assert(cuda::function_max_dynamic_smem_bytes == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+#if CUDA_VERSION >= 12050
 SAME_CALL(cuCtxGetDevResource, cuCtxGetDevResource);
+SAME_CALL(cuFuncGetParamInfo, cuFuncGetParamInfo);
+SAME_CALL(cuDeviceGetDevResource, cuDeviceGetDevResource);
+SAME_CALL(cuDevSmResourceSplitByCount, cuDevSmResourceSplitByCount);
+SAME_CALL(cuDevResourceGenerateDesc, cuDevResourceGenerateDesc);
+SAME_CALL(cuGreenCtxCreate, cuGreenCtxCreate);
+SAME_CALL(cuGreenCtxDestroy, cuGreenCtxDestroy);
+SAME_CALL(cuGreenCtxRecordEvent, cuGreenCtxRecordEvent);
+SAME_CALL(cuGreenCtxStreamCreate, cuGreenCtxStreamCreate);
+static_assert(cuda::green_context_default_stream == CU_GREEN_CTX_DEFAULT_STREAM);
 #endif
 
 TEST(Abi, OurDeclarationsMatchCudaH) { SUCCEED() << "checked while compiling"; }

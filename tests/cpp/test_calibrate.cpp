@@ -34,6 +34,7 @@ Calibration calibration_on(const StandIn& stand_in, const Build& built = whole_b
 TEST(Calibrate, FindsWhatTheDeviceIsToldToBe) {
   const StandIn stand_in("");
   const auto [spec, figures] = calibration_on(stand_in);
+  // the double counts the launches, too
   const auto near = [&](const char* name, double value) { EXPECT_NEAR(figures.at(name).value, value, 0.002 * value); };
   near("dram_read_gbs", 336);
   near("dram_copy_gbs", 320);
@@ -41,8 +42,8 @@ TEST(Calibrate, FindsWhatTheDeviceIsToldToBe) {
   near("l2_latency_clk", 240);
   near("clock_mhz", 1890);
   near("sustained_clock_mhz", 1800);
-  near("launch_us", 2.2);
-  near("next_launch_us", 2.2);
+  near("launch_us", 5.2);                                   // on the host, then on the GPU
+  EXPECT_NEAR(figures.at("next_launch_us").value, 3, 0.1);  // the host is the slower
   near("l2_bytes_per_clk_per_sm", 1340e3 / 1890 / 28);
   near("fma_per_clk_per_sm_fp16", 253);
   near("fma_per_clk_per_sm_tf32", 126.5);
@@ -61,6 +62,15 @@ TEST(Calibrate, NoiseIsSpreadAndNoMoreThanThat) {
   const StandIn noisy("probe.noise=0.2");
   expect_says(sentence_of<CalibrationError>([&] { calibration_on(noisy); }), "dram_read_gbs (");
   EXPECT_EQ(noisy.leaks(), 0);
+}
+
+TEST(Calibrate, APowerLimitShowsInTheSustainedClockAndNowhereElse) {
+  const Calibration cool = calibration_on(StandIn(""));
+  const Calibration limited = calibration_on(StandIn("throttle_ms=600;throttle_to=0.6"));
+  EXPECT_EQ(limited.spec.clock_mhz, cool.spec.clock_mhz);
+  EXPECT_NEAR(limited.spec.sustained_fraction, 0.6 * cool.spec.sustained_fraction, 1e-3);
+  EXPECT_NEAR(limited.spec.fma.fp16, cool.spec.fma.fp16, 0.1);
+  EXPECT_NEAR(limited.spec.bandwidth_gbs, cool.spec.bandwidth_gbs, 0.1);
 }
 
 TEST(Calibrate, UsesTheContextThatIsCurrentAndThePrimaryOneElse) {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from doubles.stand_in import StandIn, build
 from gemm_tuner import settings
 
-_SOURCE = Path(__file__).parents[1] / "cpp" / "fake_libcuda" / "fake_libcuda.cpp"
+__all__ = ["StandIn"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,24 +23,9 @@ def _every_test_hears_what_is_said_once() -> None:
     settings._warn.cache_clear()
 
 
-@dataclass(frozen=True)
-class StandIn:
-    """The stand-in libcuda.so.1: a test double, whose source says what it can be told."""
-
-    path: Path
-
-    def tell(self, text: str) -> None:
-        """Makes it, in this process, the machine that `text` describes."""
-        ctypes.CDLL(str(self.path)).fake_configure(text.encode())
-
-
 @pytest.fixture(scope="session")
 def stand_in_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The double, compiled from its one file by the C++ compiler that CXX names, else the system's."""
-    path = tmp_path_factory.mktemp("stand_in") / "libcuda.so.1"
-    compiler = os.environ.get("CXX", "c++")
-    subprocess.run([compiler, "-std=c++20", "-shared", "-fPIC", str(_SOURCE), "-o", str(path)], check=True)
-    return path
+    return build(tmp_path_factory.mktemp("stand_in")).path
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+// What the double is told and asked by tests, and what every part of it stands on.
+#include <algorithm>
+#include <cstdlib>
+
+#include "fake.hpp"
+
+namespace fake {
+namespace {
+
+void release(Machine& machine) {
+  for (Stream* stream : machine.streams) delete stream;
+  for (Event* event : machine.events) delete event;
+  for (GreenContext* green : machine.green_contexts) delete green;
+}
+
+void configure(Machine& machine, const std::string& text) {
+  release(machine);
+  machine = Machine{};
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find(';', start), text.size());
+    const std::string item = text.substr(start, end - start);
+    if (const std::size_t equals = item.find('='); equals != std::string::npos) {
+      machine.told[item.substr(0, equals)] = item.substr(equals + 1);
+    }
+    start = end + 1;
+  }
+  const std::string context = machine.told["context"];
+  if (context == "own") machine.contexts = {1};
+  if (context == "other") machine.contexts = {2};
+  if (const std::string times = machine.told["times"]; !times.empty()) read_times(machine, times);
+}
+
+}  // namespace
+
+Machine& machine() {
+  static Machine state;
+  static const bool configured = [] {
+    const char* text = std::getenv("FAKE_LIBCUDA");
+    configure(state, text != nullptr ? text : "");
+    return true;
+  }();
+  static_cast<void>(configured);
+  return state;
+}
+
+int told_or(const std::string& key, int usual) {
+  const auto found = machine().told.find(key);
+  return found == machine().told.end() || found->second.empty() ? usual : std::stoi(found->second);
+}
+
+double told_or(const std::string& key, double usual) {
+  const auto found = machine().told.find(key);
+  return found == machine().told.end() || found->second.empty() ? usual : std::stod(found->second);
+}
+
+int played(const char* function, bool needs_init) {
+  ++machine().calls[function];
+  if (const int fault = told_or(std::string("fault.") + function, SUCCESS); fault != SUCCESS) return fault;
+  return needs_init && !machine().initialised ? NOT_INITIALIZED : SUCCESS;
+}
+
+}  // namespace fake
+
+using namespace fake;
+
+EXPORT void fake_configure(const char* text) { configure(machine(), text); }
+EXPORT int fake_calls(const char* function) { return machine().calls[function]; }
+/// Microseconds that the virtual clock of the host shows.
+EXPORT double fake_now_us() { return machine().host_us; }
+/// Contexts retained or pushed, modules, buffers, streams, events and partitions that were not given back.
+EXPORT int fake_leaks() {
+  const Machine& now = machine();
+  const std::size_t held = now.modules.size() + now.buffers.size() + now.contexts.size() + now.streams.size() +
+                           now.events.size() + now.green_contexts.size();
+  int leaks = static_cast<int>(held);
+  for (const auto& [device, count] : now.retained) leaks += count;
+  const std::string context = machine().told["context"];
+  return leaks - (context.empty() || context == "none" ? 0 : 1);
+}

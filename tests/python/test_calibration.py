@@ -262,3 +262,29 @@ def test_without_a_gpu_it_is_bad_input(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GEMM_TUNER_LIBCUDA", "/nowhere/libcuda.so.1")
     code, out, said = run(flag)
     assert (code, out) == (2, "") and said.count("\n") == 1 and "No NVIDIA driver" in said
+
+
+@probes
+def test_the_step_on_a_gpu_writes_what_it_finds(stand_in: StandIn, tmp_path: Path, own_cache: Path) -> None:
+    from gpu.calibration import main as step
+
+    stand_in.tell("probe.clock=1840")
+    assert step(["--out", str(tmp_path / "out"), "--sms", "0"]) == 0
+    document = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    whole = document["parts"][0]
+    assert whole["calibration"]["figures"]["clock_mhz"]["value"] == pytest.approx(1840, rel=1e-3)
+    assert whole["second_over_first"]["dram_read_gbs"] == 1
+    assert whole["over_described"]["clock_mhz"] == pytest.approx(1840 / 1777, abs=1e-4)
+    assert document["catalogue"]["name"] == document["described"]["name"] == "NVIDIA GeForce RTX 3060"
+    assert not own_cache.exists(), "a benchmark changes no prediction"
+
+
+@probes
+def test_the_step_says_what_was_refused(stand_in: StandIn, tmp_path: Path) -> None:
+    from gpu.calibration import main as step
+
+    stand_in.tell("probe.noise=0.4")
+    assert step(["--out", str(tmp_path), "--sms", "0"]) == 1
+    assert "varied from run to run" in json.loads((tmp_path / "calibration.json").read_text())["parts"][0]["refused"]
+    stand_in.tell("devices=0")
+    assert step(["--out", str(tmp_path), "--sms", "0"]) == 2

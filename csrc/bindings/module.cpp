@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, module) {
   gemm_tuner::bindings::bind_driver(module);
   gemm_tuner::bindings::bind_calibrate(module);
   gemm_tuner::bindings::bind_model(module);
+  gemm_tuner::bindings::bind_timer(module);
 }

@@ -5,8 +5,8 @@ strings. A wrong type raises TypeError, a value or word that makes no sense Valu
 given.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import Unpack
 
@@ -570,3 +570,162 @@ class _BuildFacts(TypedDict):
 
 def build() -> _BuildFacts:
     """How this extension was built; `missing` says what a build without CUDA probes lacked, and is empty otherwise."""
+
+class _OperandFields(TypedDict, total=False):
+    name: str
+    bytes: int
+    fill: str
+    shared: bool
+
+class Operand(_Value):
+    """What a timed kernel reads or writes.
+
+    bytes: its size. fill: a dtype, for random numbers of it (the same for the same seed and name: in [-1, 1] with a
+    bell curve's shape, integers in [-8, 8]), zeros (default), ones_f32, or poison: all bits set, NaN in every float type.
+    shared: there is one for all operand sets; so for what only a check reads, or a kernel writes before it reads it.
+    """
+
+    def __init__(self, **fields: Unpack[_OperandFields]) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def fill(self) -> str: ...
+    @property
+    def shared(self) -> bool: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> Operand: ...
+    def replace(self, **fields: Unpack[_OperandFields]) -> Operand:
+        """The same operand with other values in those fields."""
+
+class _ClockFields(TypedDict, total=False):
+    sm_mhz: int | None
+    memory_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+
+class Clocks(_Value):
+    """What the GPU did at one moment, as NVML says; a field is None where that GPU does not tell."""
+
+    def __init__(self, **fields: Unpack[_ClockFields]) -> None: ...
+    @property
+    def sm_mhz(self) -> int | None: ...
+    @property
+    def memory_mhz(self) -> int | None: ...
+    @property
+    def temperature_c(self) -> int | None: ...
+    @property
+    def power_w(self) -> float | None: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> Clocks: ...
+    def replace(self, **fields: Unpack[_ClockFields]) -> Clocks:
+        """The same with other values in those fields."""
+
+_Argument: TypeAlias = str | tuple[Literal["i32", "i64"], int] | None
+
+class Launch:
+    """A compiled kernel, and how it is to be launched.
+
+    cubin: what the compiler wrote. entry: the kernel in it. grid: CTAs along x, y, z. smem_bytes: dynamic, of a CTA.
+    arguments: all that the kernel takes, in order: the name of an operand for its address, ("i32", value),
+        ("i64", value), or None for a null pointer. Triton's kernels take two more pointers than their source says, for
+        scratch memory, at the end: None, None.
+    global_scratch_bytes: of each CTA, as the compiler says; the first None becomes the address of that much.
+    """
+
+    def __init__(
+        self,
+        *,
+        cubin: bytes,
+        entry: str,
+        grid: tuple[int, int, int],
+        arguments: Sequence[_Argument],
+        num_warps: int = 4,
+        smem_bytes: int = 0,
+        global_scratch_bytes: int = 0,
+    ) -> None: ...
+    @property
+    def entry(self) -> str: ...
+    @property
+    def grid(self) -> list[int]: ...
+    @property
+    def num_warps(self) -> int: ...
+    @property
+    def smem_bytes(self) -> int: ...
+
+class Timer:
+    """Runs compiled kernels on a GPU and times them with events.
+
+    It works in the GPU's primary context, as torch does, on a stream of its own, and on the thread that made it
+    (RuntimeError on another). Every method that reaches the driver raises DriverError, whose `code` names what it
+    refused or what a kernel broke; after an illegal address or the like the GPU answers this process no more.
+
+    ordinal: which GPU. sm_count: how many of its SMs the kernels may use, through a CUDA green context; 0 for all.
+    library, nvml: the libraries to open instead of libcuda.so.1 and libnvidia-ml.so.1. Raises NoDeviceError, DriverError
+    (also where the driver is older than CUDA 12.5 and a part of the SMs is asked for), ValueError for more SMs than
+    there are.
+    """
+
+    def __init__(
+        self, ordinal: int = 0, *, sm_count: int = 0, library: str | None = None, nvml: str | None = None
+    ) -> None: ...
+    @property
+    def sm_count(self) -> int:
+        """SMs that the kernels may use: what the driver could partition, so perhaps more than asked for."""
+
+    @property
+    def l2_bytes(self) -> int:
+        """L2 of the GPU; 0 where the driver does not say."""
+
+    @property
+    def stream(self) -> int:
+        """The handle of the stream, for torch.cuda.ExternalStream."""
+
+    def allocate(self, operands: Sequence[Operand], *, seed: int = 0) -> int:
+        """Allocates and fills whole sets of the operands, the same numbers in each, and gives the number of sets.
+
+        So many that all together are more than twice the L2, at least two: launches take them in turn, and find nothing
+        of the next one in L2. Fewer where the memory ends. Earlier operands, and all that was loaded or added, are gone.
+        Raises ValueError.
+        """
+
+    def address(self, name: str, set: int = 0) -> int:
+        """Where the operand lies, a multiple of 256 bytes. Raises ValueError."""
+
+    def fill(self, name: str, fill: str, set: int = 0) -> None:
+        """Fills one operand anew: with the same random numbers as before, where it is the same fill."""
+
+    def read(self, name: str, set: int = 0) -> bytes:
+        """What the operand holds."""
+
+    def load(self, launches: Sequence[Launch]) -> int:
+        """Loads launches, in order, as one piece of work, and gives its handle.
+
+        Raises ValueError where a launch makes no sense, names an operand that is not there, or gives other parameters
+        than the kernel takes, as far as the driver can tell (CUDA 12.4).
+        """
+
+    def add(self, enqueue: Callable[[int], object]) -> int:
+        """The same for work that a function puts on `stream`, given the number of the operand set."""
+
+    def unload(self, handle: int) -> None:
+        """Forgets it."""
+
+    def run(self, handle: int, set: int = 0) -> None:
+        """Does it once, and waits until it is done."""
+
+    @overload
+    def time(self, handle: int, repeats: int = 1, launches: int | None = None) -> list[float]:
+        """Microseconds that it takes, one number per repeat, after a warm-up the first time.
+
+        launches: how often it is done between two events, each time on the next operand set; the number is that of one.
+        By default so often that 20 microseconds lie between the events, which is found the first time and kept.
+        """
+
+    @overload
+    def time(self, enqueue: Callable[[int], object], repeats: int = 1, launches: int | None = None) -> list[float]:
+        """The same for a function that is timed once; one that is timed again is better added."""
+
+    def clocks(self) -> Clocks | None:
+        """Clocks, temperature and power now; None where there is no NVML or it does not answer."""

@@ -1,0 +1,132 @@
+#include <pybind11/functional.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "bindings/bind.hpp"
+#include "bindings/value.hpp"
+#include "tuning/timer.hpp"
+
+namespace gemm_tuner::bindings {
+namespace {
+
+constexpr auto operand_fields = std::tuple{Field{"name", &Operand::name}, Field{"bytes", &Operand::bytes},
+                                           Field{"fill", &Operand::fill}, Field{"shared", &Operand::shared}};
+
+constexpr auto clock_fields =
+    std::tuple{Field{"sm_mhz", &Clocks::sm_mhz}, Field{"memory_mhz", &Clocks::memory_mhz},
+               Field{"temperature_c", &Clocks::temperature_c}, Field{"power_w", &Clocks::power_w}};
+
+/// None, the name of an operand, ("i32", value) or ("i64", value).
+Argument argument_from(const py::handle& given) {
+  if (given.is_none()) return nullptr;
+  if (py::isinstance<py::str>(given)) return given.cast<std::string>();
+  if (py::isinstance<py::tuple>(given) && py::len(given) == 2) {
+    const py::object kind = given[py::int_(0)];
+    const py::object value = given[py::int_(1)];
+    if (kind.equal(py::str("i32"))) return integer_from<std::int32_t>("an i32 argument", value);
+    if (kind.equal(py::str("i64"))) return integer_from<std::int64_t>("an i64 argument", value);
+  }
+  throw py::type_error(
+      "an argument of a launch must be the name of an operand, ('i32', value), ('i64', value) or None, got " +
+      std::string(py::repr(given)));
+}
+
+Launch make_launch(const py::bytes& cubin, std::string entry, std::array<int, 3> grid, const py::sequence& arguments,
+                   int num_warps, int smem_bytes, long long global_scratch_bytes) {
+  std::vector<Argument> converted;
+  for (const py::handle& argument : arguments) converted.push_back(argument_from(argument));
+  return {std::string(cubin),   std::move(entry),    grid, num_warps, smem_bytes,
+          std::move(converted), global_scratch_bytes};
+}
+
+std::unique_ptr<Timer> make_timer(int ordinal, int sm_count, const std::optional<std::string>& library,
+                                  const std::optional<std::string>& nvml) {
+  const py::gil_scoped_release release;  // a context takes a fraction of a second to make
+  return std::make_unique<Timer>(library ? Driver(*library) : Driver(), ordinal, sm_count,
+                                 nvml.value_or("libnvidia-ml.so.1"));
+}
+
+/// std::function of pybind11 takes the GIL back for the call, and for its own end.
+int add_work(Timer& timer, std::function<void(int)> enqueue) { return timer.add(std::move(enqueue)); }
+
+/// A function is timed by a handle of its own, which ends with this call.
+std::vector<double> time_function(Timer& timer, std::function<void(int)> enqueue, int repeats,
+                                  std::optional<int> launches) {
+  const int handle = timer.add(std::move(enqueue));
+  try {
+    auto latencies_us = timer.time(handle, repeats, launches);
+    timer.unload(handle);
+    return latencies_us;
+  } catch (...) {
+    timer.unload(handle);
+    throw;
+  }
+}
+
+void bind_values(py::module_& module) {
+  using namespace py::literals;
+  bind_value<Operand>(
+      module, "Operand", "What a timed kernel reads or writes.", [](const Operand&) {}, operand_fields)
+      .def(py::init([](const py::kwargs& kwargs) {
+        Operand operand;
+        assign(operand, operand_fields, kwargs);
+        return operand;
+      }));
+  bind_value<Clocks>(
+      module, "Clocks", "What the GPU did at one moment.", [](const Clocks&) {}, clock_fields)
+      .def(py::init([](const py::kwargs& kwargs) {
+        Clocks clocks;
+        assign(clocks, clock_fields, kwargs);
+        return clocks;
+      }));
+  py::class_<Launch>(module, "Launch", "A compiled kernel, and how it is to be launched.")
+      .def(py::init(&make_launch), py::kw_only(), "cubin"_a, "entry"_a, "grid"_a, "arguments"_a, "num_warps"_a = 4,
+           "smem_bytes"_a = 0, "global_scratch_bytes"_a = 0)
+      .def_readonly("entry", &Launch::entry)
+      .def_readonly("grid", &Launch::grid)
+      .def_readonly("num_warps", &Launch::num_warps)
+      .def_readonly("smem_bytes", &Launch::smem_bytes);
+}
+
+}  // namespace
+
+void bind_timer(py::module_& module) {
+  using namespace py::literals;
+  using Released = py::call_guard<py::gil_scoped_release>;  // the driver works or waits; other threads need not
+  bind_values(module);
+  py::class_<Timer>(module, "Timer", "Runs compiled kernels on a GPU and times them with events.")
+      .def(py::init(&make_timer), "ordinal"_a = 0, py::kw_only(), "sm_count"_a = 0, "library"_a = py::none(),
+           "nvml"_a = py::none())
+      .def_property_readonly("sm_count", &Timer::sm_count)
+      .def_property_readonly("l2_bytes", &Timer::l2_bytes)
+      .def_property_readonly("stream",
+                             [](const Timer& self) { return reinterpret_cast<std::uintptr_t>(self.stream()); })
+      .def("allocate", &Timer::allocate, "operands"_a, py::kw_only(), "seed"_a = 0, Released())
+      .def("address", &Timer::address, "name"_a, "set"_a = 0)
+      .def("fill", &Timer::fill, "name"_a, "fill"_a, "set"_a = 0, Released())
+      .def(
+          "read",
+          [](Timer& self, const std::string& name, int set) {
+            std::string bytes;
+            {
+              const py::gil_scoped_release release;  // as above
+              bytes = self.read(name, set);
+            }
+            return py::bytes(bytes);
+          },
+          "name"_a, "set"_a = 0)
+      .def("load", &Timer::load, "launches"_a, Released())
+      .def("add", &add_work, "enqueue"_a, Released())
+      .def("unload", &Timer::unload, "handle"_a, Released())
+      .def("run", &Timer::run, "handle"_a, "set"_a = 0, Released())
+      .def("time", &Timer::time, "handle"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
+      .def("time", &time_function, "enqueue"_a, "repeats"_a = 1, "launches"_a = py::none(), Released())
+      .def("clocks", &Timer::clocks);
+}
+
+}  // namespace gemm_tuner::bindings

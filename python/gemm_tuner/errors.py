@@ -45,3 +45,7 @@ class CaptureError(GemmTunerError):
 
 class RecordsError(GemmTunerError):
     """A records file cannot be read, is none, or cannot be written."""
+
+
+class GpuLostError(GemmTunerError):
+    """The GPU does not answer any more, or the process that is to use it does not start."""

@@ -6,9 +6,11 @@ here, as these kernels ask for neither.
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ._core import GemmProblem
 from .binary_cache import Binary
@@ -32,6 +34,17 @@ class Launch:
     num_warps: int
     smem_bytes: int
     arguments: tuple[Argument, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "cubin": base64.b64encode(self.cubin).decode()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Launch:
+        """The inverse of to_dict, also after JSON has made lists of tuples."""
+        arguments = tuple(tuple(each) if isinstance(each, list) else each for each in values["arguments"])
+        changed = {"cubin": base64.b64decode(values["cubin"]), "grid": tuple(values["grid"]), "arguments": arguments}
+        return Launch(**{**values, **changed})
 
 
 def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:

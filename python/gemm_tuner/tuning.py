@@ -33,24 +33,6 @@ from .versions import TRITON, installed_version
 
 FAMILIES = ("tiled", "split_k")
 INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no certain source and without its hash
-# A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
-# what a prediction cannot tell apart must not cost anybody a slower model.
-MARGIN = 0.05
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one problem.
-
-    best: the trial of the best Triton candidate, also where the library kernel won; None where no candidate was fit.
-    library_us, waves (of `best`): predicted. resumed: the records file had it before this run.
-    """
-
-    winner: Record
-    best: Record | None
-    library_us: float
-    waves: float | None
-    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -125,54 +107,6 @@ def tune(
     )
 
 
-def settle(
-    counted: CountedProblem,
-    compiled: Mapping[GemmConfig, Compiled | Failed | None],
-    device: DeviceSpec,
-    versions: Versions,
-) -> tuple[list[Record], Outcome]:
-    """The trials and the winner of one problem, from what the compiler said of its candidates. Pure.
-
-    None stands for a candidate that was not compiled: its estimated resources are taken, and not kept.
-    """
-    problem, library_us = counted.problem, predict_library(counted.problem, device)
-
-    def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
-        return Record(
-            device=Fingerprint.of(device),
-            problem=problem,
-            choice=choice,
-            kernel=_kernel(problem, choice),
-            latency_us=latency_us,
-            basis="predicted",
-            versions=versions,
-            count=counted.count,
-            **more,
-        )
-
-    trials = [record(None, library_us, kind="trial")]
-    standing: list[tuple[Prediction, Record]] = []
-    dropped: list[str] = []
-    for config, result in compiled.items():
-        judged = _judge(problem, config, result, device)
-        if isinstance(judged, Prediction):
-            resources = None if result is None else judged.resources
-            trials.append(record(config, judged.latency_us, kind="trial", resources=resources))
-            standing.append((judged, trials[-1]))
-        else:
-            dropped.append(judged)
-            resources = getattr(result, "resources", None)
-            trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
-    best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
-    if best is not None and trial is not None and best.latency_us < library_us * (1 - MARGIN):
-        winner = record(best.config, best.latency_us, kind="winner", resources=trial.resources)
-    else:
-        reason = _why_library(best, dropped, library_us)
-        illegal = f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
-        winner = record(None, library_us, kind="winner", reason=reason or illegal)
-    return trials, Outcome(winner, trial, library_us, None if best is None else best.waves, resumed=False)
-
-
 def present_versions(device: DeviceSpec) -> Versions:
     """The versions that have a part in a record made now."""
     return Versions(
@@ -183,12 +117,6 @@ def present_versions(device: DeviceSpec) -> Versions:
 def current_kernels() -> frozenset[str]:
     """The ids of the kernels that are installed: what a record must name to be used."""
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
-
-
-def _kernel(problem: GemmProblem, choice: GemmConfig | None) -> str:
-    if choice is None:
-        return aten_kernel(problem)
-    return f"inductor::{problem.op}" if only_inductor_has_it(problem) else kernel_id(choice.family)
 
 
 def _compiled(
@@ -217,15 +145,6 @@ def _already_known(
     return {p: recall(winner, best.get(p), device) for p, winner in found if winner is not None}
 
 
-def recall(winner: Record, best: Record | None, device: DeviceSpec) -> Outcome:
-    """The outcome that a winner's record and the best trial's tell of, with what follows from them predicted again."""
-    waves = None
-    if best is not None and best.choice is not None:
-        with contextlib.suppress(ValueError):  # what others wrote may not fit on the device at all
-            waves = predict(best.problem, best.choice, device, resources=best.resources).waves
-    return Outcome(winner, best, predict_library(winner.problem, device), waves, resumed=True)
-
-
 def _latency_us(record: Record) -> float:
     return math.inf if record.latency_us is None else record.latency_us
 
@@ -239,30 +158,3 @@ def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[Ge
     if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
         top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence enough
     return [prediction.config for prediction in rank(problem, device, top_k=top_k)]
-
-
-def _judge(
-    problem: GemmProblem, config: GemmConfig, compiled: Compiled | Failed | None, device: DeviceSpec
-) -> Prediction | str:
-    """The prediction for what the compiler made of the config, or why the config is out."""
-    if isinstance(compiled, Failed):
-        return f"it does not compile: {compiled.reason}"
-    estimated = estimate_resources(problem, config, device.compute_capability)
-    resources = estimated if compiled is None else compiled.resources
-    dropped = why_dropped(resources, problem, device)
-    if dropped is not None:
-        return f"{dropped} (estimated)" if compiled is None else dropped
-    try:
-        return predict(problem, config, device, resources=resources)
-    except ValueError as error:
-        return str(error)
-
-
-def _why_library(best: Prediction | None, dropped: list[str], library_us: float) -> str | None:
-    if best is not None:
-        gain = 1 - best.latency_us / library_us
-        return f"the best candidate's predicted gain, {gain:.1%}, is not above the margin of {MARGIN:.0%}"
-    if dropped:
-        reasons = list(dict.fromkeys(dropped))
-        return f"no candidate is fit: {'; '.join(reasons[:3])}"
-    return None

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, module) {
   gemm_tuner::bindings::bind_config(module);
   gemm_tuner::bindings::bind_device(module);
   gemm_tuner::bindings::bind_driver(module);
+  gemm_tuner::bindings::bind_calibrate(module);
   gemm_tuner::bindings::bind_model(module);
   gemm_tuner::bindings::bind_race(module);
   gemm_tuner::bindings::bind_timer(module);

@@ -23,6 +23,8 @@ _log = logging.getLogger("gemm_tuner")
 @dataclass(frozen=True)
 class Settings:
     """cache_dir: where compiled candidates are kept (GEMM_TUNER_CACHE_DIR; the user's cache folder by default).
+    calibrations: where calibrations of this machine's GPUs are kept (GEMM_TUNER_CALIBRATIONS; a folder in cache_dir by
+    default); None where it says "off": none is used.
     libcuda: the driver library to open instead of libcuda.so.1 (GEMM_TUNER_LIBCUDA).
     libnvml: the library that tells clocks, instead of libnvidia-ml.so.1 (GEMM_TUNER_LIBNVML).
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
@@ -35,6 +37,7 @@ class Settings:
     """
 
     cache_dir: Path
+    calibrations: Path | None
     libcuda: str | None
     libnvml: str | None
     mps_percentage: float | None
@@ -49,6 +52,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings as the environment has them now."""
     return Settings(
         cache_dir=_cache_dir(environment),
+        calibrations=_calibrations(environment),
         libcuda=environment.get("GEMM_TUNER_LIBCUDA") or None,
         libnvml=environment.get("GEMM_TUNER_LIBNVML") or None,
         mps_percentage=_mps_percentage(environment),
@@ -99,6 +103,13 @@ def _cache_dir(environment: Mapping[str, str]) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("gemm_tuner")
+
+
+def _calibrations(environment: Mapping[str, str]) -> Path | None:
+    named = environment.get("GEMM_TUNER_CALIBRATIONS")
+    if named:
+        return None if named == "off" else Path(named).expanduser()
+    return _cache_dir(environment) / "calibrations"
 
 
 def _mps_percentage(environment: Mapping[str, str]) -> float | None:

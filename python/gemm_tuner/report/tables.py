@@ -15,6 +15,7 @@ from ..tuning import TuneResult
 from .totals import totals_of
 
 if TYPE_CHECKING:
+    from ..calibration import Calibration
     from ..doctor import Finding
 
 NOTHING = "–"
@@ -119,6 +120,17 @@ def devices_table(here: Iterable[DeviceSpec], catalogue: Mapping[str, DeviceSpec
             _kib(spec.smem_per_block_optin_bytes),
             spec.source,
         )
+    return table
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """What was measured of one GPU."""
+    made = ", ".join(f"{name} {version}" for name, version in calibration.versions.items() if version)
+    table = _table(f"{calibration.spec}\nmeasured {calibration.time}, {made}")
+    for name in ("figure", "measured", "spread"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for name, figure in calibration.figures.items():
+        table.add_row(Text(name), f"{figure.value:.4g}", f"{figure.spread:.1%}")
     return table
 
 

@@ -46,9 +46,7 @@ def build(folder: Path) -> StandIn:
     """Compiles it into the folder, by the C++ compiler that CXX names, else the system's."""
     path = folder / "libcuda.so.1"
     # as one source: three times as fast
-    whole = "".join(
-        f'#include "{source}"\n' for source in sorted(_SOURCES.glob("*.cpp"))
-    )
+    whole = "".join(f'#include "{source}"\n' for source in sorted(_SOURCES.glob("*.cpp")))
     command = [os.environ.get("CXX", "c++"), "-std=c++20", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(path)]
     subprocess.run(command, input=whole, text=True, check=True)
     return StandIn(path)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import gemm_tuner as gt
-from gemm_tuner.tuning import MARGIN
+from gemm_tuner.settling import MARGIN
 from timing_table import TimedProblem, read_timing_table, scored
 
 TOP_K = (1, 2, 4, 8)

@@ -4,12 +4,12 @@
 #   OUT=results benchmarks/gpu/run.sh [arguments of block_latency.py, such as --sms 0,32]
 #
 # Each part has seconds of its own, so that one that fails or hangs does not cost the others; 0 leaves a part out:
-#   BUILD_S=120 TESTS_S=240 BLOCK_S=200      (in all under ten minutes)
+#   BUILD_S=120 TESTS_S=240 CALIBRATION_S=30 BLOCK_S=200      (in all under ten minutes)
 # PYTHON (python3) must have torch, triton, pytest and what the build takes: no network is used, and nothing is installed
 # but into a folder that goes away.
 #
 # Exit status, added up: 1 the build failed, 2 the tests, 4 the benchmark; 8 there is no GPU, so nothing was measured;
-# 64 OUT makes no sense.
+# 16 the calibration was refused; 64 OUT makes no sense.
 # Cells that the benchmark's time did not suffice for are no failure: block_latency.json names them.
 set -u
 
@@ -54,6 +54,7 @@ if [ "$no_gpu" != 0 ]; then
   echo "== no GPU: nothing was measured"
   exit $((failed + 8))
 fi
+part calibration "${CALIBRATION_S:-30}" 16 "$PYTHON" benchmarks/gpu/calibration.py --out "$OUT"
 seconds=${BLOCK_S:-200}
 minutes=$(awk "BEGIN { print ($seconds > 30 ? $seconds - 20 : 10) / 60 }")
 part block_latency "$seconds" 4 "$PYTHON" benchmarks/block_latency.py --out "$OUT" --minutes "$minutes" "$@"

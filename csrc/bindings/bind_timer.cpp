@@ -116,13 +116,13 @@ void bind_timer(py::module_& module) {
       .def_property_readonly("stream", &stream_of, "The handle of the stream, for torch.cuda.ExternalStream.")
       .def("allocate", &Timer::allocate, "operands"_a, py::kw_only(), "seed"_a = 0, Released(),
            "Allocates and fills operand sets, and gives their number.")
-      .def("address", &Timer::address, "name"_a, "set"_a = 0, "Where the operand lies.")
-      .def("fill", &Timer::fill, "name"_a, "fill"_a, "set"_a = 0, Released(), "Fills one operand anew.")
-      .def("read", &read, "name"_a, "set"_a = 0, "What the operand holds.")
+      .def("address", &Timer::address, "name"_a, "operand_set"_a = 0, "Where the operand lies.")
+      .def("fill", &Timer::fill, "name"_a, "fill"_a, "operand_set"_a = 0, Released(), "Fills one operand anew.")
+      .def("read", &read, "name"_a, "operand_set"_a = 0, "What the operand holds.")
       .def("load", &Timer::load, "launches"_a, Released(), "Loads launches as one piece of work; its handle.")
       .def("add", &Timer::add, "enqueue"_a, Released(), "The same for a function that puts work on the stream.")
       .def("unload", &Timer::unload, "handle"_a, Released(), "Forgets it.")
-      .def("run", &Timer::run, "handle"_a, "set"_a = 0, Released(), "Does it once, and waits.")
+      .def("run", &Timer::run, "handle"_a, "operand_set"_a = 0, Released(), "Does it once, and waits.")
       .def("time", &Timer::time, "handle"_a, "repeats"_a = 1, "launches"_a = py::none(), Released(),
            "Microseconds that it takes, once per repeat.")
       .def("time", &time_function, "enqueue"_a, "repeats"_a = 1, "launches"_a = py::none(), Released(),

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/query.hpp"
+#include "tuning/scope.hpp"
 
 namespace gemm_tuner {
 namespace {
@@ -16,16 +17,6 @@ constexpr unsigned hold_ns = 20'000;  // long against the 1 us between two CTAs'
 constexpr unsigned threads_per_cta = 32;
 constexpr unsigned usual_ctas_per_sm = 16;  // where the driver does not know: the fewest that any architecture holds
 constexpr int first_capability = 75;        // probe.cu is compiled for it, and the driver carries it up, not down
-
-/// Runs `undo` when the scope ends, however it ends.
-template <class Undo>
-struct OnExit {
-  Undo undo;
-  explicit OnExit(Undo given) : undo(std::move(given)) {}
-  OnExit(const OnExit&) = delete;
-  OnExit& operator=(const OnExit&) = delete;
-  ~OnExit() { undo(); }
-};
 
 void require_capability(const Driver& driver, cuda::Device device) {
   const int capability = 10 * attribute(driver, device, cuda::Attribute::compute_capability_major).value_or(0) +
@@ -81,14 +72,7 @@ int count_reachable_sms(const Driver& driver, std::optional<int> ordinal, std::s
       attribute(driver, device, cuda::Attribute::blocks_per_multiprocessor).value_or(usual_ctas_per_sm);
   const auto ctas = static_cast<unsigned>(sms * ctas_per_sm);
   const std::string ptx(probe_ptx);  // the driver wants it ended by a zero
-  if (current_context(driver, device) != nullptr) return count_in_current_context(driver, ctas, ptx);
-
-  cuda::Context primary = nullptr;
-  driver.call(driver.cuDevicePrimaryCtxRetain, &primary, device);
-  const OnExit release([&] { driver.cuDevicePrimaryCtxRelease.address(device); });
-  driver.call(driver.cuCtxPushCurrent, primary);
-  const OnExit pop([&] { driver.cuCtxPopCurrent.address(&primary); });
-  return count_in_current_context(driver, ctas, ptx);
+  return in_context(driver, device, [&] { return count_in_current_context(driver, ctas, ptx); });
 }
 
 }  // namespace gemm_tuner

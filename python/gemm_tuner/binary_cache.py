@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ._core import DeviceSpec, KernelResources
-from .sources import KernelSource
+from .sources import KernelSource, TemplateSource
 
 log = logging.getLogger("gemm_tuner")
 _SCHEMA = 2
@@ -45,14 +45,33 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Template:
+    """What only rendering tells of a template of Inductor's: its id, what its parameters point to, and its grid."""
+
+    kernel_id: str
+    operands: tuple[str, ...]
+    grid: tuple[int, int, int]
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Template:
+        """The inverse of dataclasses.asdict, also after JSON has made lists of tuples."""
+        x, y, z = values["grid"]
+        return Template(str(values["kernel_id"]), tuple(map(str, values["operands"])), (int(x), int(y), int(z)))
+
+
+@dataclass(frozen=True)
 class Binary:
-    """One compiled kernel: the cubin, its entry point, the warps of a CTA, and what it needs of an SM."""
+    """One compiled kernel: the cubin, its entry point, the warps of a CTA, and what it needs of an SM.
+
+    template: None for the kernels of this package, which `sources` tells all about.
+    """
 
     entry: str
     num_warps: int
     resources: KernelResources
     seconds: float
     cubin: bytes = field(repr=False)
+    template: Template | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -62,6 +81,7 @@ class Binary:
             "resources": self.resources.to_dict(),
             "seconds": self.seconds,
             "cubin": base64.b64encode(self.cubin).decode(),
+            "template": None if self.template is None else asdict(self.template),
         }
 
     @staticmethod
@@ -73,10 +93,11 @@ class Binary:
             resources=KernelResources.from_dict(values["resources"]),
             seconds=float(values["seconds"]),
             cubin=base64.b64decode(values["cubin"], validate=True),
+            template=None if values["template"] is None else Template.from_dict(values["template"]),
         )
 
 
-def binary_key(source: KernelSource, target: Target, source_hash: str, triton_version: str) -> str:
+def binary_key(source: KernelSource | TemplateSource, target: Target, source_hash: str, triton_version: str) -> str:
     """Names what the compiler was given: the same key, the same machine code."""
     given = json.dumps([_SCHEMA, source.to_dict(), asdict(target), source_hash, triton_version])
     return hashlib.sha256(given.encode()).hexdigest()[:32]

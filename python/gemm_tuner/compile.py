@@ -10,18 +10,18 @@ import contextlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from ._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, tensor_core_rate
 from .binary_cache import Binary, BinaryCache, Target, binary_key
 from .checking import check_sources
-from .errors import TritonMissingError
+from .errors import TorchMissingError, TritonMissingError
 from .settings import settings
-from .sources import KernelSource, kernel_id, kernel_sources, source_hash
+from .sources import KernelSource, TemplateSource, kernel_id, kernel_sources, source_hash
 from .versions import TRITON, installed_version
 from .worker_pool import Lost, WorkerPool
 
@@ -36,6 +36,8 @@ __all__ = [
     "why_dropped",
 ]
 
+Kernel = Literal["gemm_tuner", "inductor"]
+Source = KernelSource | TemplateSource
 _Key = TypeVar("_Key")
 _JOB = "gemm_tuner.compile_job:job"
 
@@ -44,7 +46,8 @@ _JOB = "gemm_tuner.compile_job:job"
 class Compiled:
     """A candidate that compiles.
 
-    resources: of the kernel that computes the product. kernel_id: `gemm_tuner::tiled@0123456789ab`. binaries: every
+    resources: of the kernel that computes the product. kernel_id: `gemm_tuner::tiled@0123456789ab`, or
+    Inductor's. binaries: every
     kernel to launch, in order, as `sources.kernel_sources` lists them. seconds: what compiling took, when it was done.
     """
 
@@ -68,13 +71,13 @@ class CompilePool:
 
     def __init__(self, *, workers: int | None = None, timeout_s: float = 60.0, job: str = _JOB) -> None:
         require_triton()
-        # Triton's own cache would outlive us and may lie on a disk that cannot be written
+        # their own caches would outlive us and may lie on a disk that cannot be written
         self._scratch = tempfile.TemporaryDirectory(prefix="gemm-tuner-", ignore_cleanup_errors=True)
         self.workers = WorkerPool(
             job,
             workers=workers or cores(),
             timeout_s=timeout_s,
-            environment={"TRITON_CACHE_DIR": self._scratch.name},
+            environment={"TRITON_CACHE_DIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": self._scratch.name},
         )
 
     def __enter__(self) -> CompilePool:
@@ -90,6 +93,7 @@ def compile_candidates(
     configs: Iterable[GemmConfig],
     device: DeviceSpec,
     *,
+    kernel: Kernel = "gemm_tuner",
     assemble_for: int | None = None,
     workers: int | None = None,
     timeout_s: float = 60.0,
@@ -100,6 +104,7 @@ def compile_candidates(
     ((_, results),) = compile_problems(
         {problem: list(configs)},
         device,
+        kernel=kernel,
         assemble_for=assemble_for,
         workers=workers,
         timeout_s=timeout_s,
@@ -113,27 +118,31 @@ def compile_problems(
     wanted: Mapping[GemmProblem, Sequence[GemmConfig]],
     device: DeviceSpec,
     *,
+    kernel: Kernel = "gemm_tuner",
     assemble_for: int | None = None,
     workers: int | None = None,
     timeout_s: float = 60.0,
     cache_dir: Path | None = None,
     pool: CompilePool | None = None,
-) -> Iterator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]]]:
+) -> Generator[tuple[GemmProblem, dict[GemmConfig, Compiled | Failed]], None, None]:
     """Compiles the configs of each problem for the device's architecture; no GPU is needed.
 
     Yields each problem once all its configs are done, in about the order given: the kernels of all problems stand in
-    one queue, so that every worker stays busy. assemble_for: the compute capability of the GPU that is to run the code
-    that the device would run (PTX of 8.6 assembled for 9.0: 90), where it is not the device's own. workers: processes,
+    one queue, so that every worker stays busy. kernel: this package's, or "inductor" for the template that Inductor
+    has for the problem, rendered with the config, which takes torch. assemble_for: the compute capability of the GPU
+    that is to run the device's code, where it is another one (90: PTX of 8.6 is assembled for 9.0). workers: processes,
     one per core by default. timeout_s: for one kernel. pool: workers to use instead of new ones. A compiler that
     crashes or hangs costs its own config; Ctrl-C, or an iteration that is given up, kills the workers. Raises
-    ValueError where no such code runs on that GPU, TritonMissingError where something must be compiled without Triton.
+    ValueError where no such code runs on that GPU; TritonMissingError and TorchMissingError where something must be
+    compiled, or rendered, without them.
     """
+    sources_of = kernel_sources if kernel == "gemm_tuner" else _template_sources
     kernels = {
-        problem: {config: _sources_or_reason(kernel_sources, problem, config) for config in configs}
+        problem: {config: _sources_or_reason(sources_of, problem, config) for config in configs}
         for problem, configs in wanted.items()
     }
     target = Target.of(device, assemble_for)
-    for problem, by_config in _compiled(kernels, target, workers, timeout_s, cache_dir, pool):
+    for problem, by_config in _compiled(kernels, device, target, workers, timeout_s, cache_dir, pool):
         yield problem, {config: _outcome(config, found) for config, found in by_config.items()}
 
 
@@ -149,12 +158,14 @@ def compile_checks(
 ) -> Iterator[tuple[GemmProblem, tuple[Binary, ...] | Failed]]:
     """Compiles what checks the problems' results, as `checking.check_sources` lists it; see `compile_problems`."""
     kernels = {problem: {None: _sources_or_reason(check_sources, problem)} for problem in problems}
-    for problem, found in _compiled(kernels, Target.of(device, assemble_for), workers, timeout_s, cache_dir, pool):
+    target = Target.of(device, assemble_for)
+    for problem, found in _compiled(kernels, device, target, workers, timeout_s, cache_dir, pool):
         yield problem, found[None]
 
 
 def _compiled(
-    kernels: Mapping[GemmProblem, Mapping[_Key, tuple[KernelSource, ...] | Failed]],
+    kernels: Mapping[GemmProblem, Mapping[_Key, tuple[Source, ...] | Failed]],
+    device: DeviceSpec,
     target: Target,
     workers: int | None,
     timeout_s: float,
@@ -163,7 +174,7 @@ def _compiled(
 ) -> Iterator[tuple[GemmProblem, dict[_Key, tuple[Binary, ...] | Failed]]]:
     cache = BinaryCache(cache_dir or settings().cache_dir / "compiled")
     results: dict[str, Binary | Failed] = {}
-    todo: dict[str, KernelSource] = {}
+    todo: dict[str, Source] = {}
     missing: dict[GemmProblem, set[str]] = {}
     for problem, by_config in kernels.items():
         missing[problem] = set()
@@ -193,7 +204,7 @@ def _compiled(
     )
     with own as running:
         keys = list(todo)
-        jobs = [{"source": todo[key].to_dict(), "target": asdict(target)} for key in keys]
+        jobs = [_job(todo[key], device, target) for key in keys]
         for index, answer in running.workers.run(jobs):
             key = keys[index]
             result = results[key] = _binary_or_failure(answer)
@@ -204,8 +215,24 @@ def _compiled(
             yield from ready()
 
 
-def _key(source: KernelSource, target: Target) -> str:
-    return binary_key(source, target, source_hash(source.module), triton_version())
+def _job(source: Source, device: DeviceSpec, target: Target) -> dict[str, Any]:
+    if isinstance(source, TemplateSource):
+        described = {**device.to_dict(), "fma": device.fma.to_dict()}
+        return {"template": source.to_dict(), "target": asdict(target), "device": described}
+    return {"source": source.to_dict(), "target": asdict(target)}
+
+
+def _template_sources(problem: GemmProblem, config: GemmConfig) -> tuple[Source, ...]:
+    if config.family != "tiled":
+        raise ValueError(f"Inductor has no template of the family {config.family}")
+    if importlib.util.find_spec("torch") is None:
+        raise TorchMissingError("Inductor's templates come with PyTorch, which is not installed: pip install torch")
+    return (TemplateSource(problem, config, installed_version("torch")),)
+
+
+def _key(source: Source, target: Target) -> str:
+    text = source_hash(source.module) if isinstance(source, KernelSource) else ""  # torch's version stands for it
+    return binary_key(source, target, text, triton_version())
 
 
 def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
@@ -216,9 +243,7 @@ def _binary_or_failure(answer: dict[str, Any] | Lost) -> Binary | Failed:
     return Binary.from_dict(answer)
 
 
-def _sources_or_reason(
-    sources: Callable[..., tuple[KernelSource, ...]], *of: object
-) -> tuple[KernelSource, ...] | Failed:
+def _sources_or_reason(sources: Callable[..., tuple[Source, ...]], *of: object) -> tuple[Source, ...] | Failed:
     try:
         return sources(*of)
     except ValueError as error:
@@ -226,7 +251,7 @@ def _sources_or_reason(
 
 
 def _binaries(
-    sources: tuple[KernelSource, ...] | Failed, target: Target, results: Mapping[str, Binary | Failed]
+    sources: tuple[Source, ...] | Failed, target: Target, results: Mapping[str, Binary | Failed]
 ) -> tuple[Binary, ...] | Failed:
     if isinstance(sources, Failed):
         return sources
@@ -245,7 +270,7 @@ def _outcome(config: GemmConfig, binaries: tuple[Binary, ...] | Failed) -> Compi
     return Compiled(
         config=config,
         resources=binaries[0].resources,
-        kernel_id=kernel_id(config.family),
+        kernel_id=binaries[0].template.kernel_id if binaries[0].template else kernel_id(config.family),
         seconds=sum(binary.seconds for binary in binaries),
         binaries=binaries,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import os
 import re
@@ -17,7 +16,8 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
-from .binary_cache import Target
+from ._core import DeviceSpec, FmaRates, GemmConfig, GemmProblem, KernelResources
+from .binary_cache import Binary, Target, Template
 from .sources import KernelSource
 
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -32,6 +32,21 @@ def compile_kernel(source: KernelSource, compute_capability: int) -> Any:
         target=GPUTarget("cuda", compute_capability, 32),
         options={"num_warps": source.num_warps, "num_stages": source.num_stages},
     )
+
+
+def compile_template(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> tuple[Any, Template]:
+    """The same of the template that Inductor has for the problem. Loads torch; raises what that and Triton raise."""
+    from .inductor._compat_rendering import kernel_in
+    from .inductor.rendering import render
+
+    rendered = render(problem, config, device)
+    with kernel_in(rendered.text) as (function, meta, options):
+        kernel = triton.compile(
+            ASTSource(function, meta["signature"], constexprs=meta["constants"], attrs=meta["configs"][0]),
+            target=GPUTarget("cuda", device.compute_capability, 32),
+            options={"num_warps": config.num_warps, "num_stages": config.num_stages, **options},
+        )
+    return kernel, Template(rendered.kernel_id, rendered.operands, rendered.grid)
 
 
 def ast_source(source: KernelSource) -> ASTSource:
@@ -72,23 +87,36 @@ def disassembled(cubin: bytes) -> str:
 
 
 def job(request: dict[str, Any]) -> dict[str, Any]:
-    """{"source": KernelSource, "target": Target, both as dicts} -> the compiled kernel, or {"error": reason}."""
+    """Compiles one kernel: its Binary as a dict, or {"error": reason}.
+
+    request: "target", a Target, and either "source", a KernelSource, or "template", a TemplateSource, and "device", the
+    DeviceSpec that it is rendered for; all as dicts.
+    """
     os.environ["TRITON_ALWAYS_COMPILE"] = "1"
     started = time.perf_counter()
     try:
         target = Target(**request["target"])
-        kernel = compile_kernel(KernelSource.from_dict(request["source"]), target.code)
+        template = None
+        if "template" in request:
+            asked = request["template"]
+            problem, config = GemmProblem.from_dict(asked["problem"]), GemmConfig.from_dict(asked["config"])
+            device = request["device"]
+            device = DeviceSpec.from_dict({**device, "fma": FmaRates.from_dict(device["fma"])})
+            kernel, template = compile_template(problem, config, device)
+        else:
+            kernel = compile_kernel(KernelSource.from_dict(request["source"]), target.code)
         cubin = kernel.asm["cubin"] if target.machine == target.code else assembled(kernel, target.machine)
-        resources = {**resources_of(cubin), "smem_bytes": kernel.metadata.shared}
+        resources = KernelResources(**resources_of(cubin), smem_bytes=kernel.metadata.shared)
     except Exception as error:  # noqa: BLE001 - a compiler's failures have no common type; the reason goes to the caller
         return {"error": innermost(error)}
-    return {
-        "entry": kernel.metadata.name,
-        "num_warps": kernel.metadata.num_warps,
-        "resources": resources,
-        "seconds": time.perf_counter() - started,
-        "cubin": base64.b64encode(cubin).decode(),
-    }
+    return Binary(
+        entry=kernel.metadata.name,
+        num_warps=kernel.metadata.num_warps,
+        resources=resources,
+        seconds=time.perf_counter() - started,
+        cubin=cubin,
+        template=template,
+    ).to_dict()
 
 
 def innermost(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from . import _core, driver, mig
+from . import _core, calibration, driver, mig
 from ._core import DeviceSpec
 from .errors import UnknownDeviceError
 
@@ -65,7 +65,7 @@ class Row:
 
 
 def device(name: str | None = None, *, sm_budget: int | None = None) -> DeviceSpec:
-    """The GPU of that name from the catalogue, or the current GPU of this machine when no name is given.
+    """The GPU of that name from the catalogue, or the current GPU of this machine (`local`) when no name is given.
 
     `name` is a slug (`rtx-3060`), a name as torch reports it (`NVIDIA GeForce RTX 3060`), an alias or an unambiguous
     near miss of one (`rtx3060`, `RTX 3060 12GB`, `3060`, `rxt 3060`); a MIG profile comes after its GPU
@@ -75,8 +75,14 @@ def device(name: str | None = None, *, sm_budget: int | None = None) -> DeviceSp
     Raises UnknownDeviceError (the message says which names are near), the driver's errors where there is no GPU to
     ask, and ValueError for an SM budget below 1.
     """
-    spec = completed(driver.query()) if name is None else catalogue()[_resolve(name)]
+    spec = local() if name is None else catalogue()[_resolve(name)]
     return spec if sm_budget is None else spec.with_available_sms(sm_budget)
+
+
+def local(ordinal: int | None = None) -> DeviceSpec:
+    """The GPU of that number, else the current one: as the driver and the catalogue describe it, and as it was measured
+    where it was calibrated. Raises the driver's errors where there is no GPU to ask."""
+    return calibration.applied(completed(driver.query(ordinal)), ordinal)
 
 
 @cache

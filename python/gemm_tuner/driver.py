@@ -59,6 +59,25 @@ def count_reachable_sms(ordinal: int | None = None) -> int:
     return _core.count_reachable_sms(_current_ordinal(ordinal), library=settings().libcuda)
 
 
+def current_ordinal() -> int:
+    """Which of the driver's GPUs is the current one: torch's where it is in use, else the first."""
+    return _current_ordinal(None) or 0
+
+
+def unreserved_sms(ordinal: int | None = None) -> int:
+    """SMs that the device, MPS and the CUDA context leave a kernel, whatever torch wishes to leave unused. Raises as
+    `query` does."""
+    here = settings()
+    sms, _ = _core.available_sms(_current_ordinal(ordinal), mps_percentage=here.mps_percentage, library=here.libcuda)
+    return sms
+
+
+def calibrate(asked: DeviceSpec, ordinal: int | None = None) -> tuple[DeviceSpec, dict[str, tuple[float, float]]]:
+    """The GPU as our own kernels measure it, and the figures: value and spread by name. Raises what
+    `calibration.measure` does."""
+    return _core.calibrate(asked, _current_ordinal(ordinal), library=settings().libcuda)
+
+
 def _limits(sm_budget: int | None) -> _Limits:
     here = settings()
     return {

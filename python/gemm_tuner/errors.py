@@ -23,6 +23,10 @@ class NotBuiltError(GemmTunerError):
     """What was asked for needs a part that this build of the extension does not have, or not for this device."""
 
 
+class CalibrationError(GemmTunerError):
+    """A GPU's own figures make no sense or vary too much, or a calibration cannot be kept."""
+
+
 class TorchMissingError(GemmTunerError):
     """What was asked for needs PyTorch, which is not installed."""
 
@@ -41,3 +45,7 @@ class CaptureError(GemmTunerError):
 
 class RecordsError(GemmTunerError):
     """A records file cannot be read, is none, or cannot be written."""
+
+
+class GpuLostError(GemmTunerError):
+    """The GPU does not answer any more, or the process that is to use it does not start."""

@@ -6,12 +6,14 @@ here, as these kernels ask for neither.
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ._core import GemmProblem
-from .binary_cache import Binary
+from .binary_cache import Binary, Template
 from .checking import check_grids, check_sources, tolerance
 from .compile import Compiled
 from .placement import operands_of, placement
@@ -33,9 +35,23 @@ class Launch:
     smem_bytes: int
     arguments: tuple[Argument, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "cubin": base64.b64encode(self.cubin).decode()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Launch:
+        """The inverse of to_dict, also after JSON has made lists of tuples."""
+        arguments = tuple(tuple(each) if isinstance(each, list) else each for each in values["arguments"])
+        changed = {"cubin": base64.b64decode(values["cubin"]), "grid": tuple(values["grid"]), "arguments": arguments}
+        return Launch(**{**values, **changed})
+
 
 def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:
     """The launches that compute the problem, in order, on operands that lie as `placement` says."""
+    templates = [_template_launch(binary, binary.template) for binary in compiled.binaries if binary.template]
+    if templates:
+        return tuple(templates)
     sources = kernel_sources(problem, compiled.config)
     return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries)
 
@@ -44,6 +60,11 @@ def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[La
     """The launches of `check_sources`, as compiled: the first writes `expected`, the second `verdict`."""
     reference, compare = _launches(problem, check_sources(problem), check_grids(problem), binaries)
     return reference, compare
+
+
+def _template_launch(binary: Binary, template: Template) -> Launch:
+    arguments = (*template.operands, *_SCRATCH)
+    return Launch(binary.cubin, binary.entry, template.grid, binary.num_warps, binary.resources.smem_bytes, arguments)
 
 
 def _launches(

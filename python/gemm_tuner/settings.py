@@ -23,7 +23,10 @@ _log = logging.getLogger("gemm_tuner")
 @dataclass(frozen=True)
 class Settings:
     """cache_dir: where compiled candidates are kept (GEMM_TUNER_CACHE_DIR; the user's cache folder by default).
+    calibrations: where calibrations of this machine's GPUs are kept (GEMM_TUNER_CALIBRATIONS; a folder in cache_dir by
+    default); None where it says "off": none is used.
     libcuda: the driver library to open instead of libcuda.so.1 (GEMM_TUNER_LIBCUDA).
+    libnvml: the library that tells clocks, instead of libnvidia-ml.so.1 (GEMM_TUNER_LIBNVML).
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
 
     What `gemm_tuner.enable` is given where GEMM_TUNER_ENABLE switches it on: records (GEMM_TUNER_RECORDS, paths with
@@ -34,7 +37,9 @@ class Settings:
     """
 
     cache_dir: Path
+    calibrations: Path | None
     libcuda: str | None
+    libnvml: str | None
     mps_percentage: float | None
     records: tuple[Path, ...]
     policy: Policy
@@ -47,7 +52,9 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings as the environment has them now."""
     return Settings(
         cache_dir=_cache_dir(environment),
+        calibrations=_calibrations(environment),
         libcuda=environment.get("GEMM_TUNER_LIBCUDA") or None,
+        libnvml=environment.get("GEMM_TUNER_LIBNVML") or None,
         mps_percentage=_mps_percentage(environment),
         records=_paths(environment.get("GEMM_TUNER_RECORDS", "")),
         policy=_policy(environment.get("GEMM_TUNER_POLICY", "")),
@@ -96,6 +103,13 @@ def _cache_dir(environment: Mapping[str, str]) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("gemm_tuner")
+
+
+def _calibrations(environment: Mapping[str, str]) -> Path | None:
+    named = environment.get("GEMM_TUNER_CALIBRATIONS")
+    if named:
+        return None if named == "off" else Path(named).expanduser()
+    return _cache_dir(environment) / "calibrations"
 
 
 def _mps_percentage(environment: Mapping[str, str]) -> float | None:

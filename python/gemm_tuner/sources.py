@@ -62,6 +62,26 @@ class KernelSource:
         return KernelSource(**{**values, **{name: tuple((k, v) for k, v in values[name]) for name in pairs}})
 
 
+@dataclass(frozen=True)
+class TemplateSource:
+    """A kernel that Inductor renders from a template of its own for the problem and config.
+
+    The compile worker has it rendered, since that takes torch; here it is only named, by the torch that will.
+    """
+
+    problem: GemmProblem
+    config: GemmConfig
+    torch_version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "problem": self.problem.to_dict(),
+            "config": self.config.to_dict(),
+            "torch_version": self.torch_version,
+        }
+
+
 def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
     """The kernels to launch, in order: one for `tiled`, the product and the sum of its parts for `split_k`.
 

@@ -5,52 +5,36 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
-    Prediction,
-    estimate_resources,
     has_tensor_core_path,
-    predict,
     predict_library,
     rank,
+    space,
     tensor_core_rate,
-    why_illegal,
 )
-from .compile import Compiled, Failed, compile_problems, why_dropped
+from .binary_cache import Binary
+from .compile import Compiled, CompilePool, Failed, compile_candidates, compile_checks, compile_problems
 from .devices import device as find_device
+from .driver import current_ordinal, query
+from .errors import NoDeviceError, TorchMissingError
+from .measuring import Measured, measure
 from .problems import CountedProblem
 from .problems import merge as merge_problems
-from .records import Fingerprint, Index, Record, Versions, append, aten_kernel, open_for_append
+from .records import Basis, Fingerprint, Index, Record, Versions, append, open_for_append
+from .settling import Outcome, recall, settle, settle_race
 from .sources import kernel_id, only_inductor_has_it
+from .trials import Trials
 from .versions import TRITON, installed_version
 
 FAMILIES = ("tiled", "split_k")
 INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no certain source and without its hash
-# A Triton config replaces the library kernel only when it is predicted to win by more than this part of its latency:
-# what a prediction cannot tell apart must not cost anybody a slower model.
-MARGIN = 0.05
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one problem.
-
-    best: the trial of the best Triton candidate, also where the library kernel won; None where no candidate was fit.
-    library_us, waves (of `best`): predicted. resumed: the records file had it before this run.
-    """
-
-    winner: Record
-    best: Record | None
-    library_us: float
-    waves: float | None
-    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -64,8 +48,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The outcomes in the order of the problems given, and the problems that the budget did not reach."""
+    """The outcomes in the order of the problems given, and the problems that the budget did not reach.
 
+    basis: of what this run has found out; each outcome's records name their own.
+    """
+
+    basis: Basis
     device: DeviceSpec
     versions: Versions
     outcomes: tuple[Outcome, ...]
@@ -78,46 +66,51 @@ def tune(
     problems: Iterable[CountedProblem | GemmProblem],
     device: str | DeviceSpec | None = None,
     *,
+    measured: bool | None = None,
     top_k: int = 8,
     budget_s: float | None = None,
     records: str | Path | None = None,
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TuneResult:
-    """Chooses a config, or the library kernel, for each problem on the device, which need not be here.
+    """Chooses a config, or the library kernel, for each problem on the device.
 
-    Every number is predicted, by the native model from the resources that the compiler reports for the `top_k` best
-    candidates; those of mm_plus_mm, which only a template of Inductor computes, are not compiled but estimated. Equal
-    problems are tuned once. What the records file (made where there is none) already answers is taken from it;
+    measured: the `top_k` best candidates of the model are raced on the GPU, in a process of its own, against the
+    library kernel as torch calls it; with fewer SMs available to the device than the GPU has, in a partition of so
+    many. Else every number is predicted, from the resources that the compiler reports for those candidates (estimated
+    for mm_plus_mm, which only a template of Inductor computes), and the device need not be here. By default a GPU of
+    this machine, `device` None, is measured.
+
+    Equal problems are tuned once. What the records file (made where there is none) already answers is taken from it;
     everything else is added to it problem by problem, so an interrupted run goes on where it was. The problems that
-    take the most time go first; after `budget_s` seconds no further one is finished. `on_progress` is called at the
-    start and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError,
-    TritonMissingError, and ValueError for a top_k below 1.
+    take the most time go first; after `budget_s` seconds no further one is begun. `on_progress` is called at the start
+    and after each problem. Raises RecordsError, UnknownDeviceError, NoDeviceError, TritonMissingError,
+    TorchMissingError, GpuLostError, and ValueError for a top_k below 1.
     """
     started_s = time.monotonic()
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     spec = device if isinstance(device, DeviceSpec) else find_device(device)
+    measured = device is None if measured is None else measured
     wanted = merge_problems(each if isinstance(each, CountedProblem) else CountedProblem(each) for each in problems)
-    outcomes = _already_known(wanted, spec, records)
+    outcomes = _already_known(wanted, spec, records, measured=measured)
     tell = on_progress or (lambda progress: None)
     tell(Progress(len(outcomes), len(wanted)))
-    versions = present_versions(spec)
     left = _slowest_first((each for each in wanted if each.problem not in outcomes), spec)
-    candidates = {each.problem: _candidates(each.problem, spec, top_k) for each in left}
-    counts = {each.problem: each.count for each in left}
-    if budget_s is None or time.monotonic() - started_s < budget_s:
-        for problem, compiled in _compiled(candidates, spec, workers):
-            trials, outcome = settle(CountedProblem(problem, counts[problem]), compiled, spec, versions)
-            if records is not None:
-                append(records, [*trials, outcome.winner])
-            outcomes[problem] = outcome
-            tell(Progress(len(outcomes), len(wanted), outcome))
-            if budget_s is not None and time.monotonic() - started_s >= budget_s:
-                break
+    if left and (budget_s is None or time.monotonic() - started_s < budget_s):
+        settled = _measured if measured else _predicted
+        with contextlib.closing(settled(left, spec, present_versions(spec), top_k, workers)) as settling:
+            for trials, outcome in settling:
+                if records is not None:
+                    append(records, [*trials, outcome.winner])
+                outcomes[outcome.winner.problem] = outcome
+                tell(Progress(len(outcomes), len(wanted), outcome))
+                if budget_s is not None and time.monotonic() - started_s >= budget_s:
+                    break
     return TuneResult(
+        basis="measured" if measured else "predicted",
         device=spec,
-        versions=versions,
+        versions=present_versions(spec),
         outcomes=tuple(outcomes[each.problem] for each in wanted if each.problem in outcomes),
         unfinished=tuple(each for each in wanted if each.problem not in outcomes),
         records=None if records is None else Path(records),
@@ -125,52 +118,70 @@ def tune(
     )
 
 
-def settle(
-    counted: CountedProblem,
-    compiled: Mapping[GemmConfig, Compiled | Failed | None],
+Settled = Generator[tuple[list[Record], Outcome], None, None]
+
+
+def _predicted(
+    left: Sequence[CountedProblem], device: DeviceSpec, versions: Versions, top_k: int, workers: int | None
+) -> Settled:
+    counted = {each.problem: each for each in left}
+    candidates = {each.problem: _candidates(each.problem, device, top_k) for each in left}
+    for problem, compiled in _compiled(candidates, device, workers):
+        yield settle(counted[problem], compiled, device, versions)
+
+
+def _measured(
+    left: Sequence[CountedProblem], device: DeviceSpec, versions: Versions, top_k: int, workers: int | None
+) -> Settled:
+    """One problem after the other is raced, while the compilers work on those that follow."""
+    counted = {each.problem: each for each in left if not only_inductor_has_it(each.problem)}
+    candidates = {problem: _candidates(problem, device, top_k) for problem in counted}
+    with (
+        trials_on(device) as trials,
+        CompilePool(workers=workers) as pool,
+        contextlib.closing(compile_problems(candidates, device, pool=pool)) as compiled,
+    ):
+        checks = dict(compile_checks(counted, device, pool=pool))
+        for problem, results in compiled:
+            found = _raced(problem, results, device, trials, checks[problem], pool)
+            yield settle_race(counted[problem], found, device, versions)
+    yield from _predicted([each for each in left if each.problem not in counted], device, versions, top_k, workers)
+
+
+def _raced(
+    problem: GemmProblem,
+    compiled: Mapping[GemmConfig, Compiled | Failed],
     device: DeviceSpec,
-    versions: Versions,
-) -> tuple[list[Record], Outcome]:
-    """The trials and the winner of one problem, from what the compiler said of its candidates. Pure.
+    trials: Trials,
+    checks: tuple[Binary, ...] | Failed,
+    pool: CompilePool,
+) -> Measured:
+    if isinstance(checks, Failed):
+        return Measured(compiled=dict(compiled), given_up=f"its results cannot be checked: {checks.reason}")
 
-    None stands for a candidate that was not compiled: its estimated resources are taken, and not kept.
+    def compile_one(config: GemmConfig) -> Compiled | Failed:
+        return compile_candidates(problem, [config], device, pool=pool)[config]
+
+    variants = [each.config for each in rank(problem, device, configs=space(problem, device))]
+    return measure(problem, compiled, device, trials, checks, compile_one=compile_one, variants=variants)
+
+
+def trials_on(device: DeviceSpec) -> Trials:
+    """Trials on the GPU of this machine that the device describes, all of it or as many SMs as the device has.
+
+    Raises NoDeviceError where the GPU here is another one, TorchMissingError where the library cannot be called.
     """
-    problem, library_us = counted.problem, predict_library(counted.problem, device)
-
-    def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
-        return Record(
-            device=Fingerprint.of(device),
-            problem=problem,
-            choice=choice,
-            kernel=_kernel(problem, choice),
-            latency_us=latency_us,
-            basis="predicted",
-            versions=versions,
-            count=counted.count,
-            **more,
+    here = query()
+    if (here.name, here.compute_capability, here.sm_count) != (device.name, device.compute_capability, device.sm_count):
+        raise NoDeviceError(
+            f"{device} cannot be measured: the GPU here is {here}. Predict for it, or take the GPU here."
         )
-
-    trials = [record(None, library_us, kind="trial")]
-    standing: list[tuple[Prediction, Record]] = []
-    dropped: list[str] = []
-    for config, result in compiled.items():
-        judged = _judge(problem, config, result, device)
-        if isinstance(judged, Prediction):
-            resources = None if result is None else judged.resources
-            trials.append(record(config, judged.latency_us, kind="trial", resources=resources))
-            standing.append((judged, trials[-1]))
-        else:
-            dropped.append(judged)
-            resources = getattr(result, "resources", None)
-            trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
-    best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
-    if best is not None and trial is not None and best.latency_us < library_us * (1 - MARGIN):
-        winner = record(best.config, best.latency_us, kind="winner", resources=trial.resources)
-    else:
-        reason = _why_library(best, dropped, library_us)
-        illegal = f"no config is legal: {why_illegal(problem, GemmConfig(), device)}"
-        winner = record(None, library_us, kind="winner", reason=reason or illegal)
-    return trials, Outcome(winner, trial, library_us, None if best is None else best.waves, resumed=False)
+    if not installed_version("torch"):
+        raise TorchMissingError(
+            "the library kernel is timed through PyTorch, which is not installed: pip install torch"
+        )
+    sm_count = 0 if here.available_sms == device.available_sms else device.available_sms
+    return Trials(ordinal=current_ordinal(), sm_count=sm_count)
 
 
 def present_versions(device: DeviceSpec) -> Versions:
@@ -185,12 +196,6 @@ def current_kernels() -> frozenset[str]:
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
 
 
-def _kernel(problem: GemmProblem, choice: GemmConfig | None) -> str:
-    if choice is None:
-        return aten_kernel(problem)
-    return f"inductor::{problem.op}" if only_inductor_has_it(problem) else kernel_id(choice.family)
-
-
 def _compiled(
     candidates: Mapping[GemmProblem, Sequence[GemmConfig]], device: DeviceSpec, workers: int | None
 ) -> Iterator[tuple[GemmProblem, Mapping[GemmConfig, Compiled | Failed | None]]]:
@@ -202,28 +207,30 @@ def _compiled(
 
 
 def _already_known(
-    wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None
+    wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None, *, measured: bool
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
     known, kernels = open_for_append(records).records, current_kernels()
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
-    best: dict[GemmProblem, Record] = {}
+    best: dict[tuple[GemmProblem, str], Record] = {}
+    library: dict[tuple[GemmProblem, str], Record] = {}
     for each in known:
-        if each.kind == "trial" and each.latency_us is not None and each.device == here and each.kernel in kernels:
-            best[each.problem] = min(best.get(each.problem, each), each, key=_latency_us)
-    found = ((each.problem, index.exact(each.problem, device)) for each in wanted)
-    return {p: recall(winner, best.get(p), device) for p, winner in found if winner is not None}
-
-
-def recall(winner: Record, best: Record | None, device: DeviceSpec) -> Outcome:
-    """The outcome that a winner's record and the best trial's tell of, with what follows from them predicted again."""
-    waves = None
-    if best is not None and best.choice is not None:
-        with contextlib.suppress(ValueError):  # what others wrote may not fit on the device at all
-            waves = predict(best.problem, best.choice, device, resources=best.resources).waves
-    return Outcome(winner, best, predict_library(winner.problem, device), waves, resumed=True)
+        if each.kind == "trial" and each.latency_us is not None and each.device == here:
+            of = each.problem, each.basis
+            if each.choice is None:
+                library[of] = each
+            elif each.kernel in kernels:
+                best[of] = min(best.get(of, each), each, key=_latency_us)
+    found = (index.exact(each.problem, device) for each in wanted)
+    return {
+        winner.problem: recall(
+            winner, best.get((winner.problem, winner.basis)), library.get((winner.problem, winner.basis)), device
+        )
+        for winner in found
+        if winner is not None and (winner.basis == "measured" or not measured)
+    }
 
 
 def _latency_us(record: Record) -> float:
@@ -239,30 +246,3 @@ def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[Ge
     if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
         top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence enough
     return [prediction.config for prediction in rank(problem, device, top_k=top_k)]
-
-
-def _judge(
-    problem: GemmProblem, config: GemmConfig, compiled: Compiled | Failed | None, device: DeviceSpec
-) -> Prediction | str:
-    """The prediction for what the compiler made of the config, or why the config is out."""
-    if isinstance(compiled, Failed):
-        return f"it does not compile: {compiled.reason}"
-    estimated = estimate_resources(problem, config, device.compute_capability)
-    resources = estimated if compiled is None else compiled.resources
-    dropped = why_dropped(resources, problem, device)
-    if dropped is not None:
-        return f"{dropped} (estimated)" if compiled is None else dropped
-    try:
-        return predict(problem, config, device, resources=resources)
-    except ValueError as error:
-        return str(error)
-
-
-def _why_library(best: Prediction | None, dropped: list[str], library_us: float) -> str | None:
-    if best is not None:
-        gain = 1 - best.latency_us / library_us
-        return f"the best candidate's predicted gain, {gain:.1%}, is not above the margin of {MARGIN:.0%}"
-    if dropped:
-        reasons = list(dict.fromkeys(dropped))
-        return f"no candidate is fit: {'; '.join(reasons[:3])}"
-    return None

@@ -19,8 +19,8 @@ from gemm_tuner.inductor.plan import (
     without_record,
 )
 from gemm_tuner.records import Fingerprint, Record, Versions
+from gemm_tuner.settling import MARGIN
 from gemm_tuner.sources import kernel_id
-from gemm_tuner.tuning import MARGIN
 
 RTX_3060 = catalogue()["rtx-3060"]
 PROBLEM = GemmProblem(m=512, n=2048, k=2048, dtype="float16", layout="nt")

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from compile_double import CompileDouble, compiled, failed
-from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank, tuning
+from gemm_tuner import CountedProblem, DeviceSpec, GemmProblem, predict_library, rank, settling, tuning
 from gemm_tuner.devices import device
 from gemm_tuner.errors import GemmTunerError, RecordsError
 from gemm_tuner.records import Record, Versions, append, read
-from gemm_tuner.tuning import MARGIN, Progress, current_kernels, settle, tune
+from gemm_tuner.settling import MARGIN, settle
+from gemm_tuner.tuning import Progress, current_kernels, tune
 
 DECODE = CountedProblem(GemmProblem(m=16, n=2048, k=8192, layout="nt", dtype="bfloat16"), 16)
 PREFILL = CountedProblem(GemmProblem(m=512, n=2048, k=2048, layout="nt", dtype="bfloat16"), 32)
@@ -37,7 +38,8 @@ def double(monkeypatch: pytest.MonkeyPatch) -> CompileDouble:
 
 
 def fast_library(monkeypatch: pytest.MonkeyPatch, latency_us: float) -> None:
-    monkeypatch.setattr(tuning, "predict_library", lambda problem, device: latency_us)
+    for module in (tuning, settling):
+        monkeypatch.setattr(module, "predict_library", lambda problem, device: latency_us)
 
 
 def settled(counted: CountedProblem, spec: DeviceSpec, *spoilt: Any) -> tuple[list[Record], Any]:

@@ -4,33 +4,54 @@ from __future__ import annotations
 
 import click
 
-from .. import driver
+from .. import calibration, driver
 from .._core import DeviceSpec
-from ..devices import catalogue, completed, device
+from ..devices import catalogue, device, local
 from ..errors import GemmTunerError
 from .inputs import as_json, device_document, fell_short, print_json
 
 
 @click.command(short_help="Local GPUs and the catalogue.")
+@click.option("--calibrate", is_flag=True, help="Measure the local GPUs, two seconds each, and keep what they are.")
+@click.option("--forget", is_flag=True, help="Delete what --calibrate kept of the local GPUs.")
 @as_json
-def devices(as_json: bool) -> None:
+def devices(calibrate: bool, forget: bool, as_json: bool) -> int:
     """Local GPUs and the catalogue.
+
+    Predictions for a local GPU use its calibration where it has one. Exit code 1 where a GPU could not be calibrated.
 
     \b
     Examples:
       gemm-tuner devices
       gemm-tuner devices --json
+      gemm-tuner devices --calibrate
     """
+    from . import calibrating
+
+    if calibrate and forget:
+        raise click.UsageError("--calibrate and --forget exclude each other")
+    if calibrate:
+        return calibrating.calibrate(as_json)
+    if forget:
+        return calibrating.forget(as_json)
     here, why_none = _devices_here()
+    calibrations = [known for i, spec in enumerate(here) if (known := calibration.found(spec, i))]
     if as_json:
-        known = {slug: device_document(spec) for slug, spec in catalogue().items()}
-        print_json({"here": [device_document(spec) for spec in here], "catalogue": known})
-        return
+        print_json(
+            {
+                "here": [device_document(spec) for spec in here],
+                "calibrations": [each.to_dict() for each in calibrations],
+                "catalogue": {slug: device_document(spec) for slug, spec in catalogue().items()},
+            }
+        )
+        return 0
     from ..report import devices_table, print_table
 
+    calibrating.show(calibrations)
     print_table(devices_table(here, catalogue()))
     if why_none:
         click.echo(f"gemm-tuner: no GPU here: {why_none}", err=True)
+    return 0
 
 
 @click.command(short_help="What this machine can do, why, and what to do about it.")
@@ -61,7 +82,7 @@ def doctor(as_json: bool) -> int:
 def _devices_here() -> tuple[list[DeviceSpec], str]:
     """The GPUs of this machine, or none and why."""
     try:
-        here = [completed(driver.query(ordinal)) for ordinal in range(driver.device_count())]
+        here = [local(ordinal) for ordinal in range(driver.device_count())]
         return here or [device()], ""
     except GemmTunerError as error:
         return [], str(error)

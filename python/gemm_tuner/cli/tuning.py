@@ -15,6 +15,7 @@ from ..report.totals import totals_of
 from ..tuning import Progress, TuneResult
 from ..tuning import tune as run_tune
 from .inputs import (
+    CURRENT,
     Seconds,
     as_json,
     device_document,
@@ -47,6 +48,7 @@ from .inputs import (
     metavar="N",
     help="Candidates compiled per problem.",
 )
+@click.option("--predict", is_flag=True, help="Measure nothing, not even on the GPU of this machine.")
 @click.option("--budget", type=Seconds(), metavar="S", help="Begin no further problem after S seconds.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Compile processes; all cores by default.")
 @as_json
@@ -56,28 +58,34 @@ def tune(
     sm_budget: int | None,
     records: str,
     top_k: int,
+    predict: bool,
     budget: float | None,
     workers: int | None,
     as_json: bool,
 ) -> int:
     """Choose a config, or the library kernel, for each problem of a problems file.
 
-    The device need not be here: candidates are ranked by a model and compiled for its architecture, and every number
-    is predicted. Records are kept problem by problem; run the same command again to go on after an interruption.
+    Candidates are ranked by a model and compiled for the device's architecture. On the GPU of this machine the best
+    are then raced against the library kernel, in a partition of as many SMs where --sm-budget is given; for any other
+    device, which need not be here, every number is predicted. Records are kept problem by problem; run the same
+    command again to go on after an interruption.
 
     \b
     Examples:
+      gemm-tuner tune problems.jsonl
       gemm-tuner tune problems.jsonl --device rtx-3060
       gemm-tuner tune problems.jsonl --device l4 --budget 60 -o l4.jsonl
       gemm-tuner tune problems.jsonl --device a100-40gb-mig-1g.5gb --json
     """
     wanted = read_problems(problems)
     device = named_device(device_name, sm_budget)
+    measured = device_name == CURRENT and not predict
     with _shown_progress() as on_progress:
         try:
             result = run_tune(
                 wanted,
                 device,
+                measured=measured,
                 top_k=top_k,
                 budget_s=budget,
                 records=records,
@@ -105,7 +113,7 @@ def tune(
 def tuned_document(result: TuneResult) -> dict[str, Any]:
     """What `tune --json` prints."""
     return {
-        "basis": "predicted",
+        "basis": result.basis,
         "device": device_document(result.device),
         "versions": asdict(result.versions),
         "records": None if result.records is None else str(result.records),

@@ -169,19 +169,27 @@ def outputs_on_meta(graph: Any) -> Callable[[list[Any]], list[Any]]:
 
 
 class _Lowered(BaseException):
-    """Stops Inductor where it would start to generate code. Nothing on the way is to handle it as an error."""
+    """Stops Inductor where it would start to compile code. Nothing on the way is to handle it as an error."""
 
 
-def _stop(*_: Any, **__: Any) -> None:
-    raise _Lowered
+def lower(
+    graph: Any,
+    inputs: Sequence[Any],
+    options: dict[str, Any],
+    device: DeviceSpec,
+    *,
+    on_lowered: Callable[[Any], None] = lambda _: None,
+) -> None:
+    """Has Inductor lower a graph that is on meta for the device, and compile nothing. `on_lowered` sees the result."""
 
+    def stop(lowered: Any, *_: Any, **__: Any) -> None:
+        on_lowered(lowered)
+        raise _Lowered
 
-def lower(graph: Any, inputs: Sequence[Any], options: dict[str, Any], device: DeviceSpec) -> None:
-    """Has Inductor lower a graph of `compile_on_meta` for the device, and generate nothing."""
     _place(graph.graph)  # what the passes have put in
     placed = [_placed(value, detect_fake_mode(inputs)) for value in inputs]
     uncached = config.patch(fx_graph_cache=False, fx_graph_remote_cache=False)
-    stopped = mock.patch.object(GraphLowering, "compile_to_module", _stop)
+    stopped = mock.patch.object(GraphLowering, "compile_to_module", stop)
     with suppress(_Lowered), uncached, _torch_believes_in(device), stopped:
         compile_fx.compile_fx_inner(graph, placed, **{**options, "cudagraphs": BoxedBool(False)})
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._core import DeviceSpec
-from ..devices import completed, reported
-from ..driver import query
+from ..devices import local, reported
 from ..errors import GemmTunerError
 from .session import Session, Target, target
 
@@ -63,7 +62,7 @@ def _device_here(ordinal: int | None) -> DeviceSpec | None:
     import torch
 
     try:
-        return completed(query(torch.cuda.current_device() if ordinal is None else ordinal))
+        return local(torch.cuda.current_device() if ordinal is None else ordinal)
     except GemmTunerError as error:
         if not torch.cuda.is_available():
             return None

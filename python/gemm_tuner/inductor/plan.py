@@ -21,8 +21,8 @@ from ..compile import Failed, compile_candidates, why_dropped
 from ..errors import GemmTunerError
 from ..records import Fingerprint, Record, aten_kernel, shape_distance
 from ..settings import Policy
+from ..settling import MARGIN
 from ..sources import ELEMENT_BYTES
-from ..tuning import MARGIN
 
 SERVED_FAMILY = "tiled"  # what Inductor's own templates are
 _PROBE = GemmConfig(block_m=64, block_n=64, block_k=64, num_warps=4, num_stages=2)

@@ -3,14 +3,16 @@
 from .export import Left, lookup_table_key, serving_file_name, to_lookup_table, to_serving, write_serving
 from .file import Contents, Line, Skipped, append, open_for_append, read, require_writable, write_atomically
 from .lookup import Index, Match, kernel_state, shape_distance
-from .record import SCHEMA, Fingerprint, Record, Versions, aten_kernel
+from .record import SCHEMA, Basis, Fingerprint, Kind, Record, Versions, aten_kernel
 from .upkeep import Tally, Verdict, compact, merge, verify
 
 __all__ = [
     "SCHEMA",
+    "Basis",
     "Contents",
     "Fingerprint",
     "Index",
+    "Kind",
     "Left",
     "Line",
     "Match",

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from .._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources
+from .._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, KernelResources
 from ..errors import RecordsError
 
 SCHEMA = "gemm_tuner.record/1"
@@ -65,7 +65,8 @@ class Record:
 
     `choice` is None for the library kernel (ATen). `latency_us` is None only for a trial that gave no time, and
     `reason` then says why. `spread` is relative to `latency_us` and is None where nothing was measured. `resources`
-    are the compiler's own, where the candidate was compiled. `count` is how often the model runs the problem.
+    are the compiler's own, where the candidate was compiled. `count` is how often the model runs the problem. `clocks`
+    is what the GPU did when the choice was last timed, where it tells.
 
     Known only where Inductor compiled the graph: `fused`, whether what follows was fused into the chosen kernel (None
     where nobody looked); `followed_by`, the ATen ops that use the product, sorted ("gelu"); `padded_from`, the m, n, k
@@ -86,6 +87,7 @@ class Record:
     reason: str = ""
     resources: KernelResources | None = None
     count: int = 1
+    clocks: Clocks | None = None
     fused: bool | None = None
     followed_by: tuple[str, ...] = ()
     padded_from: tuple[int, int, int] | None = None
@@ -104,9 +106,15 @@ class Record:
         return datetime.datetime.fromisoformat(self.time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values in the order of the file format; the fields that Inductor alone can fill only where it did."""
+        """Plain values in the order of the file format; those that few records have only where they have them."""
         followed_by, padded_from = list(self.followed_by), self.padded_from and list(self.padded_from)
-        learned = {"fused": self.fused, "followed_by": followed_by or None, "padded_from": padded_from}
+        clocks = None if self.clocks is None else self.clocks.to_dict()
+        learned = {
+            "clocks": clocks,
+            "fused": self.fused,
+            "followed_by": followed_by or None,
+            "padded_from": padded_from,
+        }
         return {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -146,7 +154,7 @@ class Record:
         if values.get("schema") != SCHEMA:
             raise RecordsError(f"its schema is {values.get('schema')!r}, this version reads {SCHEMA!r}")
         try:
-            choice, resources = values["choice"], values.get("resources")
+            choice, resources, clocks = values["choice"], values.get("resources"), values.get("clocks")
             return cls(
                 device=_from_fields(Fingerprint, values["device"]),
                 problem=GemmProblem.from_dict(values["problem"]),
@@ -160,6 +168,7 @@ class Record:
                 reason=values.get("reason", ""),
                 resources=None if resources is None else KernelResources.from_dict(resources),
                 count=values.get("count", 1),
+                clocks=None if clocks is None else Clocks.from_dict(clocks),
                 fused=values.get("fused"),
                 followed_by=_tuple(values.get("followed_by", [])),
                 padded_from=None if values.get("padded_from") is None else _tuple(values["padded_from"]),

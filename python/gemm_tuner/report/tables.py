@@ -15,6 +15,7 @@ from ..tuning import TuneResult
 from .totals import totals_of
 
 if TYPE_CHECKING:
+    from ..calibration import Calibration
     from ..doctor import Finding
 
 NOTHING = "–"
@@ -23,7 +24,8 @@ NOTHING = "–"
 def tuned_table(result: TuneResult) -> Table:
     """Per problem: the best Triton candidate and the library kernel, and which of the two was chosen."""
     totals = totals_of(result.outcomes)
-    table = _table(f"predicted, not measured, for {result.device}\n{_versions(result.versions)}", totals=True)
+    basis = "measured on" if result.basis == "measured" else "predicted, not measured, for"
+    table = _table(f"{basis} {result.device}\n{_versions(result.versions)}", totals=True)
     table.add_column("runs", str(totals.runs), justify="right")
     table.add_column("problem", f"{totals.problems} problems")
     table.add_column("dtype")
@@ -31,6 +33,7 @@ def tuned_table(result: TuneResult) -> Table:
     table.add_column("best Triton config", no_wrap=True)
     table.add_column("its_us", justify="right")
     table.add_column("ATen_us", f"{totals.library_us:.0f}", justify="right")
+    table.add_column("basis")
     table.add_column("chosen", f"{totals.triton_wins} Triton, {totals.problems - totals.triton_wins} ATen")
     table.add_column("latency_us", f"{totals.latency_us:.0f}", justify="right")
     table.add_column("waves", justify="right")
@@ -46,6 +49,7 @@ def tuned_table(result: TuneResult) -> Table:
             NOTHING if best is None else chosen(best.choice),
             _us(None if best is None else best.latency_us),
             _us(outcome.library_us),
+            winner.basis,
             "ATen" if winner.choice is None else "Triton",
             _us(winner.latency_us),
             NOTHING if outcome.waves is None else f"{outcome.waves:.2f}",
@@ -116,6 +120,17 @@ def devices_table(here: Iterable[DeviceSpec], catalogue: Mapping[str, DeviceSpec
             _kib(spec.smem_per_block_optin_bytes),
             spec.source,
         )
+    return table
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """What was measured of one GPU."""
+    made = ", ".join(f"{name} {version}" for name, version in calibration.versions.items() if version)
+    table = _table(f"{calibration.spec}\nmeasured {calibration.time}, {made}")
+    for name in ("figure", "measured", "spread"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for name, figure in calibration.figures.items():
+        table.add_row(Text(name), f"{figure.value:.4g}", f"{figure.spread:.1%}")
     return table
 
 

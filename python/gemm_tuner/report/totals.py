@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..tuning import Outcome
+from ..settling import Outcome
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Times in microseconds, each problem counted as often as the model runs it; all predicted."""
+    """Times in microseconds, each problem counted as often as the model runs it."""
 
     problems: int
     runs: int

@@ -215,11 +215,12 @@ EXPORT int cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, 
   if (smem_bytes > static_cast<unsigned>(function->max_dynamic_smem_bytes)) return INVALID_VALUE;
   const Played told = looked_up(*function, arguments, stream);
   if (const int refused = behave(told.behaviour); refused != SUCCESS) return refused;
-  play(*function, grid_x, arguments);
+  const std::optional<double> probed = play_probe(*function, grid_x, arguments);
+  if (!probed) play(*function, grid_x, arguments);
   const Pace& pace = machine().pace;
   const auto launch = static_cast<std::uint64_t>(machine().launches++);
   const double noise = pace.noise > 0 ? std::exp(pace.noise * normal(pace.seed, launch)) : 1;
-  const double us = told.us * noise / clock_fraction();
+  const double us = probed ? *probed : told.us * noise / clock_fraction();
   machine().busy_us += us;
   enqueue(us);
   return SUCCESS;

@@ -13,6 +13,7 @@
 //   green_events=context       stream: cuEventRecord takes a partition's streams | context: only cuGreenCtxRecordEvent
 //   reachable_sms=             how many SMs a launch gets; unset: all
 //   lost_marks=0               CTAs of the SM probe whose mark goes missing
+//   probe.*                    what our calibration finds, see probes.cpp
 //   memory_mb=12288            of the device
 //   touch_mb=16                memsets and copies within the device write only the first so many MiB of an allocation
 //   fault.cuInit=999           the CUresult that this call gives back, nvmlReturn_t for a call of NVML
@@ -30,6 +31,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -132,6 +134,7 @@ struct Machine {
 
 Machine& machine();
 int told_or(const std::string& key, int usual);
+double told_or(const std::string& key, double usual);
 
 /// Counts the call, and gives the fault that it was told to have; calls before cuInit fail as a driver's do.
 int played(const char* function, bool needs_init = true);
@@ -152,6 +155,8 @@ void enqueue(double us);
 bool in_buffer(std::uintptr_t address, std::size_t bytes);
 void read_times(Machine& machine, const std::string& path);
 void play_mark_sm(unsigned grid_x, void** arguments);
+/// Microseconds that a launch of one of our own probes takes, having written what it finds; none where it is another.
+std::optional<double> play_probe(const Function& function, unsigned grid_x, void** arguments);
 
 }  // namespace fake
 

@@ -66,6 +66,8 @@ int told_or(const std::string& key, int usual) {
   return found == machine().told.end() || found->second.empty() ? usual : std::stoi(found->second);
 }
 
+double told_or(const std::string& key, double usual) { return number(machine(), key, usual); }
+
 int played(const char* function, bool needs_init) {
   Machine& now = machine();
   const auto counted = now.calls.find(function);

@@ -1,0 +1,120 @@
+"""Trials on the GPU, in a process of their own that what is tried may kill: the other end of trials.py.
+
+A request names a method of Bench and its arguments; the answer is what the method returns, or the error that the driver
+or torch gave: {"error": sentence, "code": CUresult by name, "is_broken": does the GPU refuse everything from now on?}.
+One thread, one GPU, one problem at a time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from . import _core
+from ._core import GemmProblem, Timer
+from .errors import DriverError, GemmTunerError
+from .launches import Launch
+from .placement import Buffer
+
+LIBRARY = -1  # the library's kernel, among candidates that are numbered from 0
+
+_ROTATED = frozenset({"a", "b", "a2", "b2", "bias", "c"})  # what every launch should find outside L2
+
+
+@final
+class Bench:
+    """A GPU, or so many of its SMs, and the operands of a problem."""
+
+    def __init__(self, *, ordinal: int, sm_count: int, libcuda: str | None, libnvml: str | None, library: str) -> None:
+        self._timer = Timer(ordinal, sm_count=sm_count, library=libcuda, nvml=libnvml)
+        self._ordinal = ordinal
+        self._library = library
+        self._handles: dict[int, int] = {}
+        self._compare = 0
+
+    def prepare(
+        self, problem: GemmProblem, buffers: Sequence[Buffer], checks: Sequence[Launch], seed: int
+    ) -> dict[str, Any]:
+        """Places the operands and computes what results should be; the number of operand sets. What was loaded is gone.
+
+        checks: what computes `expected`, then what compares `c` with it.
+        """
+        operands = [_core.Operand(**each._asdict(), shared=each.name not in _ROTATED) for each in buffers]
+        sets = self._timer.allocate(operands, seed=seed)
+        expect, self._compare = (self._timer.load([_loadable(each)]) for each in checks)
+        self._timer.run(expect)
+        self._timer.unload(expect)
+        module, function = self._library.split(":")
+        library: Callable[..., int] = getattr(importlib.import_module(module), function)
+        self._handles = {LIBRARY: library(problem, self._timer, ordinal=self._ordinal, sets=sets)}
+        return {"sets": sets}
+
+    def load(self, candidate: int, launches: Sequence[Launch]) -> dict[str, Any]:
+        """Loads the candidate and runs it once: how many elements it got wrong, and the largest error."""
+        handle = self._timer.load([_loadable(each) for each in launches])
+        written = {"c", "parts"} & {each for launch in launches for each in launch.arguments if isinstance(each, str)}
+        for name in written:
+            self._timer.fill(name, "poison")
+        self._timer.fill("verdict", "zeros")
+        self._timer.run(handle)
+        self._timer.run(self._compare)
+        wrong, largest_error = struct.unpack("<if", self._timer.read("verdict"))
+        if wrong:
+            self._timer.unload(handle)
+        else:
+            self._handles[candidate] = handle
+        return {"wrong": wrong, "largest_error": largest_error}
+
+    def time(self, candidate: int, repeats: int) -> dict[str, Any]:
+        """Microseconds of each repeat, and the GPU's clocks after them."""
+        latencies_us = self._timer.time(self._handles[candidate], repeats)
+        clocks = self._timer.clocks()
+        return {"latencies_us": latencies_us, "clocks": None if clocks is None else clocks.to_dict()}
+
+    def is_broken(self) -> bool:
+        """Has a kernel broken the context? Then every call gives its error again."""
+        try:
+            self._timer.fill("verdict", "zeros")
+        except DriverError:
+            return True
+        except ValueError:  # there are no operands yet
+            return False
+        return False
+
+
+def _loadable(launch: Launch) -> _core.Launch:
+    return _core.Launch(
+        cubin=launch.cubin,
+        entry=launch.entry,
+        grid=launch.grid,
+        num_warps=launch.num_warps,
+        smem_bytes=launch.smem_bytes,
+        arguments=launch.arguments,
+    )
+
+
+_FROM_JSON: dict[str, Callable[[Any], Any]] = {
+    "problem": GemmProblem.from_dict,
+    "buffers": lambda buffers: [Buffer(*each) for each in buffers],
+    "checks": lambda checks: [Launch.from_dict(each) for each in checks],
+    "launches": lambda launches: [Launch.from_dict(each) for each in launches],
+}
+_bench: Bench | None = None
+
+
+def job(request: dict[str, Any]) -> dict[str, Any]:
+    """{"do": "open", what Bench takes}, or {"do": a method of Bench, its arguments}."""
+    global _bench
+    do = request.pop("do")
+    given = {name: _FROM_JSON.get(name, lambda value: value)(value) for name, value in request.items()}
+    try:
+        if do == "open":
+            _bench = Bench(**given)
+            return {}
+        answer: dict[str, Any] = getattr(_bench, do)(**given)
+    except (GemmTunerError, ImportError, ValueError, RuntimeError) as error:  # of the last, torch's
+        is_broken = _bench is None or _bench.is_broken()
+        return {"error": str(error).splitlines()[0], "code": getattr(error, "code", ""), "is_broken": is_broken}
+    return answer

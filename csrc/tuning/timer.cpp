@@ -10,11 +10,11 @@
 namespace gemm_tuner {
 namespace {
 
-constexpr double least_span_us = 20;  // between two events: their grain of 0.5 us is 2.5 % of it
-constexpr double aimed_span_us = 25;  // so that noise does not ask for another trial
-constexpr int most_launches = 256;    // that many wait in a stream before the host does
-constexpr int warm_up_launches = 3;   // code and descriptors loaded, clocks awake
-constexpr double host_launch_us = 4;  // of one launch on an ordinary host, where it was not seen to be slower
+constexpr double least_span_us = 20;    // between two events: their grain of 0.5 us is 2.5 % of it
+constexpr double aimed_span_us = 25;    // so that noise does not ask for another trial
+constexpr int most_launches = 256;      // a stream takes some 1,000 before the host waits
+constexpr int warm_up_launches = 3;     // code and descriptors are loaded, clocks awake
+constexpr double host_launch_us = 2.5;  // of one launch, where the host was not seen to be slower
 constexpr double most_head_start_us = 500;
 constexpr std::size_t head_start_bytes = 16 << 20;
 
@@ -99,8 +99,12 @@ std::string Timer::read(const std::string& name, int set) {
   return bytes;
 }
 
+double Timer::usual_host_us(const Work& work) {
+  return host_launch_us * std::max(1.0, static_cast<double>(work.kernels.size()));
+}
+
 int Timer::keep(Work work) {
-  work.host_us = host_launch_us * std::max(1.0, static_cast<double>(work.kernels.size()));
+  work.host_us = usual_host_us(work);
   state_->work.emplace(next_handle_, std::move(work));
   return next_handle_++;
 }
@@ -156,9 +160,16 @@ void Timer::take_head_start(double us) {
   }
 }
 
+/// So much that the last launch is on the stream before the device comes to it. Of what the launches before it take on
+/// the device only half is counted on: what was seen so far may be too much.
+double Timer::head_start_us(const Work& work, int launches) {
+  const double until_last_us = work.host_us * (launches + 1) - 0.5 * work.least_us * (launches - 1);
+  return std::min(std::max(until_last_us, 2 * work.host_us), most_head_start_us);
+}
+
 double Timer::span_us(Work& work, int launches) {
   using Clock = std::chrono::steady_clock;
-  take_head_start(std::min(work.host_us * (launches + 1), most_head_start_us));
+  take_head_start(head_start_us(work, launches));
   state_->partition.record(driver_, state_->begin.get());
   const Clock::time_point started = Clock::now();
   for (int i = 0; i < launches; ++i) {
@@ -170,9 +181,10 @@ double Timer::span_us(Work& work, int launches) {
   driver_.call(driver_.cuEventSynchronize, state_->end.get());
   float milliseconds = 0;
   driver_.call(driver_.cuEventElapsedTime, &milliseconds, state_->begin.get(), state_->end.get());
-  const double least_us = host_launch_us * std::max(1.0, static_cast<double>(work.kernels.size()));
-  work.host_us = std::max(least_us, host_us.count() / launches);
-  return 1e3 * static_cast<double>(milliseconds);
+  const double span = 1e3 * static_cast<double>(milliseconds);
+  work.host_us = std::max(usual_host_us(work), host_us.count() / launches);
+  work.least_us = work.least_us > 0 ? std::min(work.least_us, span / launches) : span / launches;
+  return span;
 }
 
 void Timer::warm_up(Work& work) {

@@ -57,8 +57,9 @@ class Timer {
     std::vector<Kernel> kernels;
     std::function<void(int)> enqueue;  // where there are no kernels
     bool warm = false;
-    int launches = 0;    // that span enough time; 0: not found yet
-    double host_us = 0;  // that the host takes to put one on the stream
+    int launches = 0;     // that span enough time; 0: not found yet
+    double host_us = 0;   // that the host takes to put one on the stream
+    double least_us = 0;  // that one was seen to take; 0: not seen yet
   };
   /// What needs the context to be current when it ends.
   struct State {
@@ -77,6 +78,8 @@ class Timer {
   int sets() const { return state_->arena ? state_->arena->sets() : 1; }
   int keep(Work work);
   void enqueue(Work& work, int set);
+  static double usual_host_us(const Work& work);
+  static double head_start_us(const Work& work, int launches);
   void take_head_start(double us);
   double span_us(Work& work, int launches);
   int launches_to_span(Work& work);

@@ -15,12 +15,20 @@ from typing import Any
 
 import pytest
 
+import gemm_tuner as gt
+import timer_overhead
 from conftest import StandIn
 from doubles.stand_in import KernelTime, fake_image, write_times
 from gemm_tuner import _core
 from gemm_tuner._core import Launch, Operand, Timer
+from gemm_tuner.compile import Compiled, CompilePool, Failed, compile_candidates, compile_checks
 from gemm_tuner.errors import DriverError
+from gemm_tuner.launches import check_launches, launches_of
+from gemm_tuner.placement import operands_of
 
+PROBLEM = gt.GemmProblem(m=512, n=256, k=192, layout="nt")
+TILED = gt.GemmConfig(block_m=64, block_n=64, block_k=32)
+SPLIT = TILED.replace(family="split_k", split_k=4)
 FAST = fake_image("fast(pppiii)")
 SLOW = fake_image("slow(pppiii)")
 WRONG = fake_image("wrong(pppiii)")
@@ -343,3 +351,46 @@ def test_a_hang_is_waited_for_without_end_and_can_be_killed(stand_in: StandIn, t
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(timeout=1)
         child.kill()
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[gt.GemmConfig, Compiled | Failed], Any]:
+    """Both kernel families and the kernels of the check, as Triton compiles them for the RTX 3060 of the double."""
+    pytest.importorskip("triton")
+    folder, device = tmp_path_factory.mktemp("compiled"), gt.device("rtx-3060")
+    with CompilePool(workers=2) as pool:
+        ((_, checks),) = compile_checks([PROBLEM], device, cache_dir=folder, pool=pool)
+        return compile_candidates(PROBLEM, [TILED, SPLIT], device, cache_dir=folder, pool=pool), checks
+
+
+@pytest.mark.parametrize("config", [TILED, SPLIT], ids=["tiled", "split_k"])
+@pytest.mark.parametrize("behaviour", ["", "wrong"])
+def test_real_kernels_load_with_the_parameters_that_they_take(
+    stand_in: StandIn,
+    tmp_path: Path,
+    compiled: tuple[dict[gt.GemmConfig, Compiled | Failed], Any],
+    config: gt.GemmConfig,
+    behaviour: str,
+) -> None:
+    candidate, checks = compiled[0][config], compiled[1]
+    assert isinstance(candidate, Compiled)
+    product = candidate.binaries[0].cubin
+    stand_in.tell(write_times(tmp_path / "times.tsv", [KernelTime(product, 40, "512,256,192", behaviour)]))
+    timer = Timer(library=str(stand_in.path))
+    timer.allocate([Operand(**buffer._asdict()) for buffer in operands_of(PROBLEM, split_k=4)])
+    expect, compare = (timer.load([_core.Launch(**vars(each))]) for each in check_launches(PROBLEM, checks))
+    handle = timer.load([_core.Launch(**vars(each)) for each in launches_of(PROBLEM, candidate)])
+    timer.run(expect)
+    timer.fill("c", "poison")
+    timer.run(handle)
+    timer.run(compare)
+    assert struct.unpack("<I", timer.read("verdict")[:4]) == (7 if behaviour else 0,)
+    adding_us = 10 * (len(candidate.binaries) - 1)  # what the double says of kernels that it was not told of
+    assert timer.time(handle) == pytest.approx([40 + adding_us], rel=1e-3)
+
+
+def test_the_benchmark_of_a_trial_runs_on_the_double() -> None:
+    short, long = timer_overhead.on_the_double()
+    assert (short.latency_us, long.latency_us) == (2.0, 200.0)
+    assert short.launches > long.launches == 1
+    assert 0 < long.overhead_us < 1e4

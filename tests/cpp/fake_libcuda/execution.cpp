@@ -45,6 +45,8 @@ std::string sizes_of(const Function& function, void** arguments) {
 }
 
 Played looked_up(const Function& function, void** arguments, const Stream* stream) {
+  const Played unlisted{machine().pace.default_us, ""};
+  if (machine().times.empty()) return unlisted;
   const std::string hash = hexadecimal(function.image_hash) + " ";
   const bool partitioned = stream != nullptr && stream->green != nullptr;
   const std::string there = "@" + std::to_string(partitioned ? stream->green->sms : attribute(multiprocessors));
@@ -52,7 +54,7 @@ Played looked_up(const Function& function, void** arguments, const Stream* strea
   for (const std::string& key : {sizes + there, sizes, "*" + there, std::string("*")}) {
     if (const auto found = machine().times.find(hash + key); found != machine().times.end()) return found->second;
   }
-  return {told_or("default_us", 10.0), ""};
+  return unlisted;
 }
 
 /// Standard normal, from the seed and the number of the launch alone.
@@ -134,13 +136,13 @@ void read_times(Machine& machine, const std::string& path) {
 }
 
 double clock_fraction() {
-  const double limit_ms = told_or("throttle_ms", -1.0);
-  return limit_ms >= 0 && machine().busy_us >= 1e3 * limit_ms ? told_or("throttle_to", 0.7) : 1;
+  const Pace& pace = machine().pace;
+  return pace.throttle_ms >= 0 && machine().busy_us >= 1e3 * pace.throttle_ms ? pace.throttle_to : 1;
 }
 
 void enqueue(double us) {
   Machine& now = machine();
-  now.host_us += told_or("launch_us", 3.0);
+  now.host_us += now.pace.launch_us;
   now.gpu_us = std::max(now.gpu_us, now.host_us) + us;
 }
 
@@ -215,8 +217,9 @@ EXPORT int cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, 
   if (const int refused = behave(told.behaviour); refused != SUCCESS) return refused;
   const std::optional<double> probed = play_probe(*function, grid_x, arguments);
   if (!probed) play(*function, grid_x, arguments);
-  const auto seed = static_cast<std::uint64_t>(told_or("seed", 0));
-  const double noise = std::exp(told_or("noise", 0.0) * normal(seed, static_cast<std::uint64_t>(machine().launches++)));
+  const Pace& pace = machine().pace;
+  const auto launch = static_cast<std::uint64_t>(machine().launches++);
+  const double noise = pace.noise > 0 ? std::exp(pace.noise * normal(pace.seed, launch)) : 1;
   const double us = probed ? *probed : told.us * noise / clock_fraction();
   machine().busy_us += us;
   enqueue(us);

@@ -13,6 +13,22 @@ void release(Machine& machine) {
   for (GreenContext* green : machine.green_contexts) delete green;
 }
 
+double number(const Machine& machine, const std::string& key, double usual) {
+  const auto found = machine.told.find(key);
+  return found == machine.told.end() || found->second.empty() ? usual : std::stod(found->second);
+}
+
+Pace pace_of(const Machine& machine) {
+  const Pace usual;
+  return {.default_us = number(machine, "default_us", usual.default_us),
+          .noise = number(machine, "noise", usual.noise),
+          .seed = static_cast<std::uint64_t>(number(machine, "seed", 0)),
+          .launch_us = number(machine, "launch_us", usual.launch_us),
+          .memset_gbs = number(machine, "memset_gbs", usual.memset_gbs),
+          .throttle_ms = number(machine, "throttle_ms", usual.throttle_ms),
+          .throttle_to = number(machine, "throttle_to", usual.throttle_to)};
+}
+
 void configure(Machine& machine, const std::string& text) {
   release(machine);
   machine = Machine{};
@@ -21,9 +37,11 @@ void configure(Machine& machine, const std::string& text) {
     const std::string item = text.substr(start, end - start);
     if (const std::size_t equals = item.find('='); equals != std::string::npos) {
       machine.told[item.substr(0, equals)] = item.substr(equals + 1);
+      machine.faults = machine.faults || item.starts_with("fault.");
     }
     start = end + 1;
   }
+  machine.pace = pace_of(machine);
   const std::string context = machine.told["context"];
   if (context == "own") machine.contexts = {1};
   if (context == "other") machine.contexts = {2};
@@ -48,15 +66,15 @@ int told_or(const std::string& key, int usual) {
   return found == machine().told.end() || found->second.empty() ? usual : std::stoi(found->second);
 }
 
-double told_or(const std::string& key, double usual) {
-  const auto found = machine().told.find(key);
-  return found == machine().told.end() || found->second.empty() ? usual : std::stod(found->second);
-}
+double told_or(const std::string& key, double usual) { return number(machine(), key, usual); }
 
 int played(const char* function, bool needs_init) {
-  ++machine().calls[function];
-  if (const int fault = told_or(std::string("fault.") + function, SUCCESS); fault != SUCCESS) return fault;
-  return needs_init && !machine().initialised ? NOT_INITIALIZED : SUCCESS;
+  Machine& now = machine();
+  const auto counted = now.calls.find(function);
+  ++(counted == now.calls.end() ? now.calls[function] : counted->second);
+  const int fault = now.faults ? told_or(std::string("fault.") + function, SUCCESS) : int{SUCCESS};
+  if (fault != SUCCESS) return fault;
+  return needs_init && !now.initialised ? NOT_INITIALIZED : SUCCESS;
 }
 
 }  // namespace fake

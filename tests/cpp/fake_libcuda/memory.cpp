@@ -90,7 +90,7 @@ EXPORT int cuMemsetD32_v2(unsigned long long address, unsigned value, std::size_
 
 EXPORT int cuMemsetD32Async(unsigned long long address, unsigned value, std::size_t count, void*) {
   PLAY_IN_CONTEXT(cuMemsetD32Async)
-  enqueue(4 * static_cast<double>(count) / (1e3 * told_or("memset_gbs", 360.0)));
+  enqueue(4 * static_cast<double>(count) / (1e3 * machine().pace.memset_gbs));
   return set_words(address, value, count);
 }
 

@@ -56,7 +56,7 @@ test-cpp:
 	done
 
 test-python:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 clean:
 	rm -rf build dist out $(VENV)

@@ -1,4 +1,4 @@
-"""The process at the other end of worker_pool: reads jobs as JSON lines, writes results as JSON lines.
+"""The process at the other end of worker_process: reads jobs as JSON lines, writes results as JSON lines.
 
     python -m gemm_tuner.worker MODULE:FUNCTION
 

@@ -71,12 +71,14 @@ def virtual_gpu(
     fused_ms: float = 0.001,
     padding_pays: bool = False,
     keep_cache: bool = False,
+    gemms_alone: bool = False,
 ) -> Iterator[VirtualGpu]:
     """Within the block torch has one CUDA device: `device`, from the catalogue if it is a name, or with other SMs.
 
     Compiled code goes into a folder that ends with the block, unless the cache is to be kept. Kernels are compiled in
     this process: no other would see the double. Blocks nest: the innermost device counts, and those around it note what
-    was done on it too. Timings answer Inductor's benchmarks, as benchmarks.Benchmarks says.
+    was done on it too. Timings answer Inductor's benchmarks, as benchmarks.Benchmarks says. gemms_alone: all other
+    kernels are written and not compiled, which takes most of the time.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of parts of torch
@@ -98,6 +100,8 @@ def virtual_gpu(
         stack.enter_context(warnings.catch_warnings())
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
+        if gemms_alone:
+            stack.enter_context(_others_are_not_compiled())
         if not keep_cache:
             stack.enter_context(fresh_cache())
         _forget_devices()
@@ -117,6 +121,23 @@ def _collected(graphs: list[Graph]) -> Iterator[None]:
         return finish(graph, inputs, constants, options)
 
     with mock.patch.object(CompiledFxGraph, "post_compile", post_compile):
+        yield
+
+
+@contextmanager
+def _others_are_not_compiled() -> Iterator[None]:
+    from torch._inductor.runtime.hints import HeuristicType
+    from torch._inductor.runtime.triton_heuristics import CachingAutotuner
+
+    precompile = CachingAutotuner.precompile
+
+    def precompile_gemms(autotuner: Any, *args: Any, **kwargs: Any) -> None:
+        if autotuner.heuristic_type == HeuristicType.TEMPLATE:
+            precompile(autotuner, *args, **kwargs)
+        else:
+            autotuner.run = _always(None)
+
+    with mock.patch.object(CachingAutotuner, "precompile", precompile_gemms):
         yield
 
 

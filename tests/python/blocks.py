@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -24,39 +26,52 @@ def attention(x: torch.Tensor, queries: nn.Linear, keys: nn.Linear, values: nn.L
     return (torch.softmax(scores, -1) @ heads(values)).transpose(1, 2).reshape(batch, length, width)
 
 
-class LlamaBlock(nn.Module):
-    """RMSNorm, attention, SwiGLU, residuals; no biases."""
+class _Block(nn.Module):
+    """Norm, attention, residual, norm, MLP, residual."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: type[nn.Module], *, bias: bool) -> None:
         super().__init__()
-        self.before_attention, self.before_mlp = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
-        self.q, self.k, self.v, self.o = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
-        self.gate, self.up = (nn.Linear(WIDTH, HIDDEN, bias=False) for _ in range(2))
-        self.down = nn.Linear(HIDDEN, WIDTH, bias=False)
+        self.before_attention, self.before_mlp = norm(WIDTH), norm(WIDTH)
+        self.q, self.k, self.v, self.o = (nn.Linear(WIDTH, WIDTH, bias=bias) for _ in range(4))
+        self.up, self.down = nn.Linear(WIDTH, HIDDEN, bias=bias), nn.Linear(HIDDEN, WIDTH, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.o(attention(self.before_attention(x), self.q, self.k, self.v))
-        y = self.before_mlp(x)
-        out: torch.Tensor = x + self.down(functional.silu(self.gate(y)) * self.up(y))
+        out: torch.Tensor = x + self.down(self.hidden(self.before_mlp(x)))
         return out
 
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] to [..., hidden]: a plain GELU, unless a block has another."""
+        return functional.gelu(self.up(x))
 
-class VitBlock(nn.Module):
-    """LayerNorm, attention, GELU, residuals; biases everywhere."""
+
+class LlamaBlock(_Block):
+    """RMSNorm and SwiGLU; no biases."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.before_attention, self.before_mlp = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.q, self.k, self.v, self.o = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-        self.up, self.down = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
+        super().__init__(nn.RMSNorm, bias=False)
+        self.gate = nn.Linear(WIDTH, HIDDEN, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.o(attention(self.before_attention(x), self.q, self.k, self.v))
-        out: torch.Tensor = x + self.down(functional.gelu(self.up(self.before_mlp(x))))
-        return out
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        gated: torch.Tensor = functional.silu(self.gate(x)) * self.up(x)
+        return gated
 
 
-def on_meta(block: type[nn.Module]) -> nn.Module:
+class GeluBlock(_Block):
+    """RMSNorm and a plain GELU; no biases."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.RMSNorm, bias=False)
+
+
+class VitBlock(_Block):
+    """LayerNorm and a plain GELU; biases everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LayerNorm, bias=True)
+
+
+def on_meta(block: Callable[[], nn.Module]) -> nn.Module:
     """The block without memory."""
     with torch.device("meta"):
         return block()

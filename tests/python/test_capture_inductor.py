@@ -15,13 +15,12 @@ import pytest
 import torch
 
 import gemm_tuner as gt
-from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
 from doubles.virtual_gpu import virtual_gpu
 from gemm_tuner.capture import Capture, capture_model
 from gemm_tuner.inductor.lowering import _attention
 from gemm_tuner.inductor.lowering import on_meta as moved
 from gemm_tuner.recorder import attention_as
-from inductor_samples import asked, best, record
+from inductor_samples import asked, record
 
 pytestmark = pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # torch's advice, once a process
 
@@ -32,7 +31,7 @@ import importlib.util
 import torch
 from torch import nn
 from torch.nn import functional
-from blocks import TOKENS, LlamaBlock, VitBlock
+from blocks import TOKENS, LlamaBlock
 
 def half(*shape, **kwargs):
     return torch.empty(shape, dtype=torch.float16, **kwargs)
@@ -135,9 +134,6 @@ def breaks():
 
 def llama_block():
     return LlamaBlock().half(), (half(*TOKENS, requires_grad=True),)
-
-def vit_block():
-    return VitBlock().half(), (half(*TOKENS, requires_grad=True),)
 
 def _llama():
     spec = importlib.util.spec_from_file_location("llama", LLAMA)
@@ -319,22 +315,7 @@ def test_models_go_to_meta_with_what_they_share() -> None:
     assert other.__dict__ == marked.__dict__ != {}
 
 
-# Records of these problems are all that a compile needs
-
-
-@pytest.mark.parametrize(
-    ("name", "factory", "block"), [("rtx-3060", "llama_block", LlamaBlock), ("l4", "vit_block", VitBlock)]
-)
-def test_records_of_a_block_give_hits_only(name: str, factory: str, block: type[torch.nn.Module]) -> None:
-    device = gt.device(name)
-    seen = through(factory, backward=True, device=device)
-    known = [record(each.problem, device, best(each.problem, device)) for each in seen.problems]
-    with virtual_gpu(device) as gpu, gt.enabled(records=known, policy="lookup") as report:
-        graphs = gpu.compile(on_meta(block), TOKENS, backward=True)
-    assert [graph.is_backward for graph in graphs] == [False, True]
-    assert report.misses == []
-    assert asked(report) == {each.problem for each in seen.problems}
-    assert not any(graph.extern for graph in graphs)
+# Records of these problems are all that a compile needs (of blocks: test_inductor.py)
 
 
 def test_records_of_a_language_model_give_hits_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 import gemm_tuner as gt
-from blocks import TOKENS, LlamaBlock, VitBlock, on_meta
+from blocks import TOKENS, GeluBlock, LlamaBlock, VitBlock, on_meta
 from doubles.fused import compile_for, run_interpreted
 from doubles.virtual_gpu import virtual_gpu
+from gemm_tuner.capture import Capture
+from gemm_tuner.inductor.lowering import lowering
 from gemm_tuner.records import Fingerprint
 from inductor_samples import (
     MLP,
@@ -36,32 +39,32 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 # Proof: the recorded config stands in each kernel, what follows is fused into it, and it compiles for the device
 
 
-@pytest.mark.parametrize(
-    ("device", "block", "dtype"),
-    [
-        ("rtx-3060", LlamaBlock, "float16"),
-        ("rtx-3060", VitBlock, "bfloat16"),
-        ("rtx-4060", VitBlock, "float16"),
-        ("l4", LlamaBlock, "bfloat16"),
-        ("a30", VitBlock, "bfloat16"),
-        ("gb10", LlamaBlock, "float16"),
-        ("h100-pcie-mig-1g.10gb", VitBlock, "float16"),
-    ],
-)
-def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: type[nn.Module], dtype: str) -> None:
-    with virtual_gpu(device) as gpu, gt.enabled(policy="lookup") as report:
-        library = gpu.compile(on_meta(block), TOKENS, dtype=DTYPES[dtype], backward=True)
-    assert not gemms(library)
-    problems = asked(report)
-    assert {problem.a_dtype for problem in problems} == {dtype}
-    chosen = {problem: best(problem, gpu.spec) for problem in problems}
-    records = [record(problem, gpu.spec, config) for problem, config in chosen.items()]
-    # the double compiles every kernel for the architecture, and refuses what does not fit
-    with virtual_gpu(device) as gpu, gt.enabled(records, policy="lookup") as report:
-        graphs = gpu.compile(on_meta(block), TOKENS, dtype=DTYPES[dtype], backward=True)
+@functools.cache
+def problems_of(block: Callable[[], nn.Module], dtype: str) -> tuple[gt.GemmProblem, ...]:
+    """What Inductor asks about for the block and its backward, read from its lowering for some device."""
+    seen = Capture()
+    with lowering(seen, gt.device("rtx-3060")) as compiled:
+        inputs = torch.empty(TOKENS, dtype=DTYPES[dtype], device="meta", requires_grad=True)
+        compiled(on_meta(block).to(DTYPES[dtype]))(inputs).sum().backward()
+    assert seen.skipped == {}
+    return tuple(each.problem for each in seen.problems)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("block", [LlamaBlock, GeluBlock, VitBlock])
+@pytest.mark.parametrize("device", ["rtx-3060", "rtx-4060", "l4", "a30", "gb10", "h100-pcie-mig-1g.10gb"])
+def test_recorded_configs_stand_in_a_block_and_its_backward(
+    device: str, block: Callable[[], nn.Module], dtype: str
+) -> None:
+    problems, spec = problems_of(block, dtype), gt.device(device)
+    chosen = {problem: best(problem, spec) for problem in problems}
+    records = [record(problem, spec, config) for problem, config in chosen.items()]
+    # the double compiles every GEMM kernel for the architecture, and refuses what does not fit
+    with virtual_gpu(device, gemms_alone=True) as gpu, gt.enabled(records, policy="lookup") as report:
+        forward, backward = graphs = gpu.compile(on_meta(block), TOKENS, dtype=DTYPES[dtype], backward=True)
     assert report.misses == []
-    assert asked(report) == problems
-    forward, backward = graphs
+    assert asked(report) == set(problems)
+    assert {problem.a_dtype for problem in problems} == {dtype}
     assert (forward.is_backward, backward.is_backward) == (False, True)
     assert not forward.extern and not backward.extern
     kernels = gemms(graphs)
@@ -73,8 +76,8 @@ def test_recorded_configs_stand_in_a_block_and_its_backward(device: str, block: 
     names = [kernel.name for kernel in forward.gemms]
     assert any("add" in name for name in names), names
     fused = next(kernel for kernel in forward.gemms if activation in kernel.name)
-    needs = compile_for(fused, gpu.spec.compute_capability)
-    assert 0 < needs["smem_bytes"] <= gpu.spec.smem_per_block_optin_bytes
+    needs = compile_for(fused, spec.compute_capability)
+    assert 0 < needs["smem_bytes"] <= spec.smem_per_block_optin_bytes
     assert needs["tensor_core_instructions"] > 0
 
 

@@ -11,5 +11,6 @@ void bind_device(pybind11::module_& module);
 void bind_driver(pybind11::module_& module);
 void bind_calibrate(pybind11::module_& module);
 void bind_model(pybind11::module_& module);
+void bind_race(pybind11::module_& module);
 
 }  // namespace gemm_tuner::bindings

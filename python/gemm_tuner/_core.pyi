@@ -570,3 +570,192 @@ class _BuildFacts(TypedDict):
 
 def build() -> _BuildFacts:
     """How this extension was built; `missing` says what a build without CUDA probes lacked, and is empty otherwise."""
+
+_Decision: TypeAlias = Literal["undecided", "confidence", "margin", "budget", "failure"]
+_State: TypeAlias = Literal["racing", "beaten", "failed"]
+
+class _RaceOptionFields(TypedDict, total=False):
+    margin: float
+    tolerance: float
+    deviations: float
+    repeats: int
+    max_rounds: int
+    leaders: int
+    max_variants: int
+    budget_repeats: int
+    budget_s: float
+    seed: int
+
+class RaceOptions(_Value):
+    """How a race decides and what it may cost.
+
+    margin: share by which a candidate must beat the library to replace it, beyond the noise; 0.02 by default.
+    tolerance: who is surely not quicker than the leader by more than this share is dropped; 0.005.
+    deviations: standard errors that a difference must exceed to count; 2.
+    repeats: of each choice in a round; 3. max_rounds: of each stage; 24.
+    leaders: candidates whose group_m and split_k variants are raced in the second stage; 2, of each at most
+        max_variants; 3.
+    budget_repeats: of all choices together; 250. budget_s: by the seconds told to `ask`; none by default.
+    seed: of the order within a round, and of what is drawn at random; 0.
+
+    Raises TypeError, ValueError.
+    """
+
+    def __init__(self, **fields: Unpack[_RaceOptionFields]) -> None: ...
+    @property
+    def margin(self) -> float: ...
+    @property
+    def tolerance(self) -> float: ...
+    @property
+    def deviations(self) -> float: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def max_rounds(self) -> int: ...
+    @property
+    def leaders(self) -> int: ...
+    @property
+    def max_variants(self) -> int: ...
+    @property
+    def budget_repeats(self) -> int: ...
+    @property
+    def budget_s(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> RaceOptions: ...
+    def replace(self, **fields: Unpack[_RaceOptionFields]) -> RaceOptions:
+        """The same options with other values in those fields."""
+
+class _StandingFields(TypedDict, total=False):
+    choice: GemmConfig | None
+    state: str
+    latency_us: float | None
+    spread: float
+    repeats: int
+
+class Standing(_Value):
+    """What became of one choice in a race; `choice` is None for the library.
+
+    state: racing (to the end), beaten or failed. latency_us: median of its repeats; None where it has none. spread:
+    their relative standard deviation, as the median absolute deviation tells it.
+    """
+
+    def __init__(self, **fields: Unpack[_StandingFields]) -> None: ...
+    @property
+    def choice(self) -> GemmConfig | None: ...
+    @property
+    def state(self) -> _State: ...
+    @property
+    def latency_us(self) -> float | None: ...
+    @property
+    def spread(self) -> float: ...
+    @property
+    def repeats(self) -> int: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> Standing: ...
+    def replace(self, **fields: Unpack[_StandingFields]) -> Standing:
+        """The same standing with other values in those fields."""
+
+class _VerdictFields(TypedDict, total=False):
+    winner: GemmConfig | None
+    latency_us: float | None
+    spread: float
+    library_us: float | None
+    rounds: int
+    repeats: int
+    decided_by: str
+    standings: list[Standing]
+
+class Verdict(_Value):
+    """Who won and how sure that is; `winner` is None for the library.
+
+    latency_us, spread: the winner's, as in Standing. library_us: the library's median; None where it has no time.
+    rounds: of all stages. repeats: told, of all choices together.
+    decided_by: confidence (all others are slower, or quicker by less than the tolerance), margin (no candidate beats
+        the library by the margin), budget (rounds, repeats or seconds ran out), failure (no candidate ran), undecided.
+    standings: quickest first, then those without a time.
+    """
+
+    def __init__(self, **fields: Unpack[_VerdictFields]) -> None: ...
+    @property
+    def winner(self) -> GemmConfig | None: ...
+    @property
+    def latency_us(self) -> float | None: ...
+    @property
+    def spread(self) -> float: ...
+    @property
+    def library_us(self) -> float | None: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def decided_by(self) -> _Decision: ...
+    @property
+    def standings(self) -> list[Standing]: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> Verdict: ...
+    def replace(self, **fields: Unpack[_VerdictFields]) -> Verdict:
+        """The same verdict with other values in those fields."""
+
+class Strategy:
+    """How repeats are spent on candidates: it asks, the caller has kernels timed and tells. No clock, no I/O, no GPU.
+
+    Every subclass takes the candidates best first, each once; of more than `options.budget_repeats` has room for, the
+    first are taken. The library, written None, is always a contestant too. The same times give the same answer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Raises TypeError: a subclass says what to ask for."""
+
+    def ask(self, elapsed_s: float = 0.0) -> list[tuple[GemmConfig | None, int]]:
+        """The next round, in random order: what to time, and how many repeats of each; empty once all is decided.
+
+        elapsed_s: seconds since the start by the caller's clock, held against `options.budget_s`. Raises ValueError
+        where a choice of the round before was neither told nor failed.
+        """
+
+    def tell(self, choice: GemmConfig | None, latencies_us: Sequence[float]) -> None:
+        """The times of one choice of this round, in microseconds, at least one; fewer repeats than asked are fine.
+
+        Raises ValueError for a choice that was not asked for, and for a time that is not above 0 and finite.
+        """
+
+    def fail(self, choice: GemmConfig | None) -> None:
+        """Takes the choice out: it does not run, or gives wrong numbers. At any time; after the race, ask again.
+
+        Raises ValueError where it is none of the contestants.
+        """
+
+    def verdict(self) -> Verdict:
+        """The answer as things stand, at any time."""
+
+class Race(Strategy):
+    """The racing tuner: rounds in which all who are left are timed, the slower dropped between them.
+
+    space: where the second stage takes variants of the leaders from (group_m and split_k), best first; no second stage
+    without it. They come up in `ask` like the candidates. docs/tuning.md tells how it decides.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[GemmConfig],
+        options: RaceOptions = ...,
+        space: Sequence[GemmConfig] = ...,
+    ) -> None: ...
+
+class BlindRace(Strategy):
+    """For comparison: a race of candidates drawn at random, as many as half of the budget of repeats can time once."""
+
+    def __init__(self, candidates: Sequence[GemmConfig], options: RaceOptions = ...) -> None: ...
+
+class Exhaustive(Strategy):
+    """For comparison: each candidate gets `options.repeats` repeats, once; the margin is plain, without the noise."""
+
+    def __init__(self, candidates: Sequence[GemmConfig], options: RaceOptions = ...) -> None: ...
+
+class RandomSearch(Strategy):
+    """For comparison: one candidate after the other in random order, `options.repeats` each, as the budget lasts."""
+
+    def __init__(self, candidates: Sequence[GemmConfig], options: RaceOptions = ...) -> None: ...

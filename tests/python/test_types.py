@@ -8,6 +8,7 @@ import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,10 @@ def test_a_public_name_exists_and_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in vars(_core) if not name.startswith("_")))
 def test_everything_in_the_extension_says_what_it_is(name: str) -> None:
     thing = getattr(_core, name)
-    methods = ("to_dict", "from_dict", "replace") if inspect.isclass(thing) else ()
+    methods: Iterable[str] = ()
+    if inspect.isclass(thing):  # a value's properties need no sentence, what is no value does something
+        own = [method for method in vars(thing) if not method.startswith("_")]
+        methods = ("to_dict", "from_dict", "replace") if "to_dict" in own else own
     for part in (thing, *(getattr(thing, method) for method in methods)):
         said = [line for line in (inspect.getdoc(part) or "").splitlines() if line and "->" not in line]
         assert said, f"{part} has no sentence"

@@ -14,6 +14,7 @@ namespace gemm_tuner {
 namespace {
 
 constexpr unsigned stream_threads = 512;  // of a CTA that reads or copies; each has four loads in flight
+constexpr unsigned dram_ctas_per_sm = 2;  // 64 KiB in flight: more than DRAM gives an SM in a microsecond
 constexpr unsigned tensor_threads = 256;  // two warps for each of an SM's four tensor cores
 constexpr unsigned chase_threads = 32;
 constexpr std::uint64_t load_bytes = 16;
@@ -53,7 +54,6 @@ class Bench {
 
   std::uint64_t bytes() const { return bytes_; }
   unsigned sms() const { return sms_; }
-  unsigned full_ctas() const { return full_ctas_; }  // of stream_threads, that fill the SMs
 
  private:
   template <class... Args>
@@ -82,7 +82,6 @@ class Bench {
 
   const Driver& driver_;
   unsigned sms_;
-  unsigned full_ctas_;
   std::uint64_t bytes_ = 0;
   cuda::Module memory_ = nullptr;
   cuda::Module tensor_ = nullptr;
@@ -97,9 +96,7 @@ std::uint64_t read_unit(unsigned ctas) { return 4ULL * ctas * stream_threads * l
 
 Bench::Bench(const Driver& driver, const DeviceSpec& asked, const std::string& memory_ptx,
              const std::string& tensor_ptx)
-    : driver_(driver),
-      sms_(static_cast<unsigned>(asked.available_sms)),
-      full_ctas_(sms_ * std::max(1U, static_cast<unsigned>(asked.max_threads_per_sm) / stream_threads)) {
+    : driver_(driver), sms_(static_cast<unsigned>(asked.available_sms)) {
   try {
     driver_.call(driver_.cuModuleLoadData, &memory_, memory_ptx.c_str());
     driver_.call(driver_.cuModuleLoadData, &tensor_, tensor_ptx.c_str());
@@ -121,7 +118,7 @@ void Bench::allocate(const DeviceSpec& asked) {
   const auto l2 = static_cast<std::uint64_t>(asked.l2_bytes);
   const std::uint64_t wanted =
       std::min<std::uint64_t>(std::max(dram_bytes_at_least, dram_times_l2 * l2), free_bytes / 4);
-  const std::uint64_t unit = 2 * read_unit(full_ctas_);  // two halves, to copy between
+  const std::uint64_t unit = 2 * read_unit(dram_ctas_per_sm * sms_);  // two halves, to copy between
   bytes_ = wanted / unit * unit;
   if (bytes_ < std::max(dram_times_l2_at_least * l2, unit)) {
     throw CalibrationError(asked.name + " was not calibrated: " + std::to_string(free_bytes >> 20) +
@@ -198,7 +195,7 @@ std::vector<double> repeated(Sample sample) {
 }
 
 void probe_memory(Bench& bench, const DeviceSpec& asked, Samples& samples) {
-  const unsigned full = bench.full_ctas();
+  const unsigned full = dram_ctas_per_sm * bench.sms();
   double spent_us = 0;
   for (int launch = 0; spent_us < warm_up_us && launch < warm_up_launches; ++launch) {
     spent_us +=

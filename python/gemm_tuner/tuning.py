@@ -40,11 +40,16 @@ INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no c
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is; `latest` is the outcome that moved it, None at the start and while candidates compile."""
+    """How far a run is; `latest` is the outcome that moved it, None at the start and while candidates compile.
+
+    left_s: what the rest will take if its problems take as long as those of this run so far, and no longer than the
+    budget; None where nothing is known of it.
+    """
 
     done: int
     total: int
     latest: Outcome | None = None
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,11 @@ def tune(
                 if records is not None:
                     append(records, [*trials, outcome.winner])
                 outcomes[outcome.winner.problem] = outcome
-                tell(Progress(len(outcomes), len(wanted), outcome))
-                if budget_s is not None and time.monotonic() - started_s >= budget_s:
+                spent_s, undone = time.monotonic() - started_s, len(wanted) - len(outcomes)
+                left_s = spent_s / (len(left) - undone) * undone
+                rest_s = math.inf if budget_s is None else max(budget_s - spent_s, 0.0)
+                tell(Progress(len(outcomes), len(wanted), outcome, min(left_s, rest_s)))
+                if rest_s == 0:
                     break
     return TuneResult(
         basis="measured" if measured else "predicted",

@@ -148,10 +148,16 @@ def _shown_progress() -> Iterator[Callable[[Progress], None]]:
         yield _print_line
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")
         yield lambda progress: bar.update(
@@ -160,7 +166,8 @@ def _shown_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def _print_line(progress: Progress) -> None:
-    click.echo(f"gemm-tuner: {progress.done} of {progress.total} tuned {_latest(progress)}".rstrip(), err=True)
+    left = "" if progress.left_s is None else f", about {progress.left_s:.0f} s left"
+    click.echo(f"gemm-tuner: {progress.done} of {progress.total} tuned{left} {_latest(progress)}".rstrip(), err=True)
 
 
 def _latest(progress: Progress) -> str:

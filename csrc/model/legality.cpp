@@ -41,7 +41,7 @@ Refusal refusal(const GemmProblem& problem, const GemmConfig& config, const Devi
   if (device.compute_capability < first_compute_capability(problem.a_dtype)) return Refusal::dtype;
   if (config.block_k < min_block_k(problem.a_dtype)) return Refusal::block_k;
   if (problem.op == Op::mm_plus_mm && config.block_k >= problem.k) return Refusal::single_block;
-  if (problem.op == Op::mm_plus_mm && config.split_k > 1) return Refusal::no_split;
+  if (problem.op == Op::mm_plus_mm && config.family != Family::tiled) return Refusal::no_kernel;
   if (config.num_warps * threads_per_warp > max_threads_per_cta) return Refusal::threads;
   if (required_registers(problem, config, device.compute_capability) > registers_of_a_thread(config, device)) {
     return Refusal::registers;
@@ -69,8 +69,8 @@ std::optional<std::string> why_illegal(const GemmProblem& problem, const GemmCon
     case Refusal::single_block:
       return "block_k must be below k in mm_plus_mm, got block_k=" + std::to_string(config.block_k) +
              " for k=" + std::to_string(problem.k) + "; Inductor leaves such configs out";
-    case Refusal::no_split:
-      return "no kernel splits k of mm_plus_mm, got split_k=" + std::to_string(config.split_k);
+    case Refusal::no_kernel:
+      return "mm_plus_mm has a kernel of family tiled alone, got " + std::string(to_string(config.family));
     case Refusal::threads:
       return "a CTA has at most " + std::to_string(max_threads_per_cta) + " threads, got " +
              std::to_string(config.num_warps) + " warps";

@@ -14,7 +14,7 @@ _DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float8_e4m3fn", "
 _Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
 _Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm"]
 _Precision: TypeAlias = Literal["tf32", "ieee"]
-_Family: TypeAlias = Literal["tiled", "split_k"]
+_Family: TypeAlias = Literal["tiled", "split_k", "stream_k"]
 _Epilogue: TypeAlias = Literal[
     "none",
     "bias",
@@ -115,15 +115,17 @@ class _ConfigFields(TypedDict, total=False):
     num_stages: int
     group_m: int
     split_k: int
+    ctas: int
 
 class GemmConfig(_Value):
     """How it is computed: one point of the kernel config space.
 
-    family: tiled, or split_k where split_k is more than 1 (default).
+    family: tiled, or split_k where split_k is more than 1 (default); stream_k.
     block_m, block_n, block_k: elements of the tile that one CTA computes at a time; 64, 64, 32 by default.
     num_warps: of one CTA, 4 by default. num_stages: of the software pipeline, 3 by default.
     group_m: tiles along m that share a column of B before the next column is taken, 8 by default.
     split_k: CTAs that share one output tile, each with a part of k, 1 by default.
+    ctas: of the whole grid, where the family deals tiles to a fixed number of CTAs (stream_k), else 0.
 
     Raises TypeError, ValueError. Whether a device can run it is for `why_illegal` to say.
     """
@@ -145,6 +147,8 @@ class GemmConfig(_Value):
     def group_m(self) -> int: ...
     @property
     def split_k(self) -> int: ...
+    @property
+    def ctas(self) -> int: ...
     @staticmethod
     def from_dict(fields: dict[str, Any], /) -> GemmConfig: ...
     def replace(self, **fields: Unpack[_ConfigFields]) -> GemmConfig:
@@ -460,6 +464,12 @@ def predict(
 
     resources: what the compiler said, where it has run; estimated otherwise. Raises ValueError where not even one CTA
     fits on an SM.
+    """
+
+def family_variants(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> list[GemmConfig]:
+    """The tiled config's variants of other families that run a fixed grid, of as many CTAs as are resident at once.
+
+    Legal ones, where there is something to gain: stream_k where the tiles leave a good part of the last round idle.
     """
 
 def rank(

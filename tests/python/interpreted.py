@@ -17,7 +17,7 @@ from triton.runtime.interpreter import InterpreterBuilder
 
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner.checking import check_grids, check_sources, tolerance
-from gemm_tuner.sources import KernelSource, grids, kernel_sources
+from gemm_tuner.sources import KernelSource, grids, kernel_sources, workspace_bytes
 
 _interpreted_dot = InterpreterBuilder.create_dot
 
@@ -52,7 +52,8 @@ def run(
     values = {
         **_common_values(problem, a, b, bias, scales),
         "c": c,
-        "parts": torch.full((problem.batch, config.split_k, problem.m, problem.n), 77, dtype=_accumulator(problem)),
+        "parts": torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=_accumulator(problem)),
+        "batch": problem.batch,
         "a_pitch": a.stride(1),
         "b_pitch": b.stride(1),
         "c_pitch": c.stride(1),

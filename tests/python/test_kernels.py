@@ -46,6 +46,11 @@ else:
     # the interpreter computes with numpy, which warns where exp gives the infinity that tanh wants
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 
+    FAMILIES = [
+        GemmConfig(block_m=32, block_n=16),
+        GemmConfig(block_m=32, block_n=16, split_k=3),
+        GemmConfig(block_m=32, block_n=16, family="stream_k", ctas=5),
+    ]
     LAYOUTS = ("nn", "nt", "tn", "tt")
     EPILOGUES = (
         "none", "bias", "relu", "gelu", "gelu_tanh", "silu", "bias+relu", "bias+gelu", "bias+gelu_tanh", "bias+silu"
@@ -103,13 +108,17 @@ else:
         assert (got.double() - want).abs().max().item() <= TOLERANCE[problem.out_dtype] * size
 
     blocks = st.sampled_from((16, 32))
+    families = st.one_of(
+        st.just({"family": "tiled"}),
+        st.builds(lambda split: {"family": "split_k", "split_k": split}, st.sampled_from((2, 3, 7))),
+        st.builds(lambda ctas: {"family": "stream_k", "ctas": ctas}, st.integers(1, 12)),
+    )
     configs = st.builds(
-        lambda m, n, k, group, split: GemmConfig(block_m=m, block_n=n, block_k=k, group_m=group, split_k=split),
+        lambda m, n, group, family: GemmConfig(block_m=m, block_n=n, block_k=32, group_m=group, **family),
         blocks,
         blocks,
-        st.just(32),
         st.sampled_from((1, 2, 8)),
-        st.sampled_from((1, 1, 2, 3, 7)),
+        families,
     )
     sizes = st.integers(1, 60)
 
@@ -140,25 +149,32 @@ else:
     def test_any_batch(batch: int, m: int, n: int, layout: str, config: GemmConfig) -> None:
         check(GemmProblem(op="bmm", batch=batch, m=m, n=n, k=50, dtype="float32", layout=layout), config)
 
-    @pytest.mark.parametrize("split_k", [1, 3])
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
     @pytest.mark.parametrize("dtypes", [("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "float8_e5m2")])
-    def test_scaled_float8(dtypes: tuple[str, str], split_k: int) -> None:
+    def test_scaled_float8(dtypes: tuple[str, str], config: GemmConfig) -> None:
         a_dtype, b_dtype = dtypes
         problem = GemmProblem(
             op="scaled_mm", m=40, n=24, k=96, a_dtype=a_dtype, b_dtype=b_dtype, layout="nt", epilogue="bias"
         )
-        check(problem, GemmConfig(split_k=split_k), scales=(0.37, 1.9))
+        check(problem, config, scales=(0.37, 1.9))
 
     def test_int8_takes_a_bias_and_relu() -> None:
         check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())
 
-    def test_split_k_gives_the_same_bits_every_time() -> None:
+    @pytest.mark.parametrize("ctas", [1, 2, 5, 6, 7, 11, 12, 13, 24, 40, 77, 90])
+    def test_stream_k_ends_every_tile_once(ctas: int) -> None:
+        """6 tiles of 7 steps, by fewer CTAs than tiles, as many, more, and more than there are steps."""
+        problem = GemmProblem(op="bmm", batch=2, m=80, n=17, k=100, dtype="float32")
+        check(problem, GemmConfig(family="stream_k", block_m=32, block_n=32, block_k=16, ctas=ctas), pad=1)
+
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_the_same_bits_every_time(config: GemmConfig) -> None:
         problem = GemmProblem(m=48, n=40, k=200, dtype="float16")
         a, b = random_operand(48, 200, "float16"), random_operand(200, 40, "float16")
-        config = GemmConfig(block_k=16, split_k=5)
         assert torch.equal(run(problem, config, a, b), run(problem, config, a, b))
 
-    def test_64_bit_offsets_reach_the_same_elements() -> None:
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_64_bit_offsets_reach_the_same_elements(config: GemmConfig) -> None:
         """A row pitch of 2**30 elements: the third row lies beyond 32 bits. The storage is mapped and never filled."""
         k, pitch = 20, 2**30
         problem = GemmProblem(m=3, n=16, k=k, dtype="int8", op="int_mm", alignment=1)
@@ -166,7 +182,7 @@ else:
         a = storage.as_strided((1, 3, k), (0, pitch, 1))
         a.copy_(random_operand(3, k, "int8"))
         b = random_operand(k, 16, "int8", seed=2)
-        assert torch.equal(run(problem, GemmConfig(), a, b, INDEX64=True).long(), a.long() @ b.long())
+        assert torch.equal(run(problem, config, a, b, INDEX64=True).long(), a.long() @ b.long())
 
     def test_64_bit_offsets_are_chosen_by_size() -> None:
         def index64(m: int) -> object:

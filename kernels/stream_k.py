@@ -56,7 +56,7 @@ def stream_k(
     INDEX64: tl.constexpr,
     PRECISION: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
@@ -109,7 +109,7 @@ def stream_k(
             ACCUMULATOR,
         )
         if last_step - first_step == steps:
-            result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
+            result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
             if INDEX64:
                 rows = rows.to(tl.int64)
             outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
@@ -140,7 +140,7 @@ def end_tiles(
     ROWS: tl.constexpr,
     INDEX64: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
@@ -171,7 +171,7 @@ def end_tiles(
         while share_begin(last, shared_steps, ctas) < (shared + 1) * steps:
             accumulator += tl.load(parts + last.to(tl.int64) * 2 * (BLOCK_M * BLOCK_N) + within)
             last += 1
-        result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
+        result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
         if INDEX64:
             rows = rows.to(tl.int64)
         outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]

@@ -12,6 +12,10 @@ enum class DType { float16, bfloat16, float32, float8_e4m3fn, float8_e5m2, int8,
 enum class Layout { nn, nt, tn, tt };  // is A (then B) stored row-major as is (n) or transposed (t)?
 enum class Op { mm, addmm, bmm, baddbmm, int_mm, scaled_mm, mm_plus_mm };
 enum class Precision { tf32, ieee };  // of float32 products only; everything else is ieee
+enum class Scaling {
+  tensor,
+  row
+};  // of scaled_mm: one scale for each operand, or one for each row of A and column of B
 enum class Family { tiled, split_k, stream_k };
 enum class Epilogue { none, bias, relu, gelu, gelu_tanh, silu, bias_relu, bias_gelu, bias_gelu_tanh, bias_silu };
 
@@ -54,6 +58,13 @@ struct Names<Precision> {
   static constexpr std::string_view noun = "precision";
   static constexpr std::array<std::pair<Precision, std::string_view>, 2> all{
       {{Precision::tf32, "tf32"}, {Precision::ieee, "ieee"}}};
+};
+
+template <>
+struct Names<Scaling> {
+  static constexpr std::string_view noun = "scaling";
+  static constexpr std::array<std::pair<Scaling, std::string_view>, 2> all{
+      {{Scaling::tensor, "tensor"}, {Scaling::row, "row"}}};
 };
 
 template <>

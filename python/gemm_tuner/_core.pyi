@@ -14,6 +14,7 @@ _DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float8_e4m3fn", "
 _Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
 _Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm"]
 _Precision: TypeAlias = Literal["tf32", "ieee"]
+_Scaling: TypeAlias = Literal["tensor", "row"]
 _Family: TypeAlias = Literal["tiled", "split_k", "stream_k"]
 _Epilogue: TypeAlias = Literal[
     "none",
@@ -44,6 +45,7 @@ class _ProblemOptions(TypedDict, total=False):
     b_dtype: str
     out_dtype: str
     precision: str
+    scaling: str
     layout: str
     alignment: int
     epilogue: str
@@ -62,6 +64,7 @@ class GemmProblem(_Value):
     dtype: of both operands, float16 by default; or a_dtype and b_dtype. out_dtype: theirs by default, but int32 for
         int8 and bfloat16 for the float8 types.
     precision: ieee (default) or tf32, of float32 products only.
+    scaling: of scaled_mm: tensor (default), one scale for each operand, or row, one for each row of A and column of B.
     layout: nn (default), nt, tn or tt: is A, then B, stored row-major as is (n) or transposed (t)?
     alignment: elements; the largest power of two up to 16 that divides the row pitch of both operands. What contiguous
         operands of these sizes have, by default.
@@ -95,6 +98,8 @@ class GemmProblem(_Value):
     def out_dtype(self) -> _DType: ...
     @property
     def precision(self) -> _Precision: ...
+    @property
+    def scaling(self) -> _Scaling: ...
     @property
     def layout(self) -> _Layout: ...
     @property

@@ -284,7 +284,7 @@ def epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
     """What `kernels/epilogue.py` is compiled for."""
     words = problem.epilogue.split("+")
     return {
-        "SCALED": is_scaled(problem),
+        "SCALING": problem.scaling if is_scaled(problem) else "none",
         "BIAS": adds_bias(problem),
         "ACTIVATION": next((word for word in words if word != "bias"), "none"),
     }

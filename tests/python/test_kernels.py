@@ -41,7 +41,7 @@ else:
 
     from gemm_tuner import GemmConfig, GemmProblem
     from gemm_tuner.sources import kernel_sources
-    from interpreted import run
+    from interpreted import Scales, run
 
     # the interpreter computes with numpy, which warns where exp gives the infinity that tanh wants
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
@@ -72,7 +72,7 @@ else:
         return values.to(getattr(torch, dtype))[:, :, :columns]
 
     def reference(
-        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float
+        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float | torch.Tensor
     ) -> torch.Tensor:
         wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
         left = (a.transpose(1, 2) if problem.layout[0] == "t" else a).to(wide)
@@ -90,9 +90,7 @@ else:
         }.get(problem.epilogue.split("+")[-1])
         return activation(product) if activation else product
 
-    def check(
-        problem: GemmProblem, config: GemmConfig, *, pad: int = 0, scales: tuple[float, float] = (1.0, 1.0)
-    ) -> None:
+    def check(problem: GemmProblem, config: GemmConfig, *, pad: int = 0, scales: Scales = (1.0, 1.0)) -> None:
         a_shape = (problem.k, problem.m) if problem.layout[0] == "t" else (problem.m, problem.k)
         b_shape = (problem.n, problem.k) if problem.layout[1] == "t" else (problem.k, problem.n)
         a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=pad, seed=1)
@@ -157,6 +155,16 @@ else:
             op="scaled_mm", m=40, n=24, k=96, a_dtype=a_dtype, b_dtype=b_dtype, layout="nt", epilogue="bias"
         )
         check(problem, config, scales=(0.37, 1.9))
+
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_row_scaled_float8(config: GemmConfig) -> None:
+        problem = GemmProblem(
+            op="scaled_mm", scaling="row", m=40, n=24, k=96, dtype="float8_e4m3fn", layout="nt", epilogue="bias+relu"
+        )
+        generator = torch.Generator().manual_seed(5)
+        check(
+            problem, config, scales=(torch.randn(40, 1, generator=generator), torch.randn(1, 24, generator=generator))
+        )
 
     def test_int8_takes_a_bias_and_relu() -> None:
         check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())

@@ -74,6 +74,8 @@ def test_operands_by_name_size_and_content() -> None:
         "verdict": (8, "zeros"),
     }
     assert {"bias", "scale_a", "scale_b"} <= {buffer.name for buffer in operands_of(SCALED)}
+    by_row = {buffer.name: (buffer.bytes, buffer.fill) for buffer in operands_of(SCALED.replace(scaling="row", m=3))}
+    assert (by_row["scale_a"], by_row["scale_b"]) == ((4 * 3, "float32"), (4 * 64, "float32"))
     assert "bias" in {buffer.name for buffer in operands_of(PROBLEM.replace(op="addmm"))}
     (parts,) = (
         each for each in operands_of(PROBLEM, parts_bytes=workspace_bytes(PROBLEM, SPLIT)) if each.name == "parts"

@@ -22,7 +22,7 @@ void require_between(std::string_view name, int value, int low, int high) {
 
 }  // namespace
 
-bool has_fixed_grid(Family family) { return family == Family::stream_k; }
+bool has_fixed_grid(Family family) { return family != Family::tiled && family != Family::split_k; }
 
 void validate(const GemmConfig& config) {
   require_power_of_two("block_m", config.block_m, 16, 512);

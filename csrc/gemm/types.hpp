@@ -16,7 +16,7 @@ enum class Scaling {
   tensor,
   row
 };  // of scaled_mm: one scale for each operand, or one for each row of A and column of B
-enum class Family { tiled, split_k, stream_k };
+enum class Family { tiled, split_k, stream_k, persistent, persistent_tma };
 enum class Epilogue { none, bias, relu, gelu, gelu_tanh, silu, bias_relu, bias_gelu, bias_gelu_tanh, bias_silu };
 
 template <class Enum>
@@ -70,8 +70,11 @@ struct Names<Scaling> {
 template <>
 struct Names<Family> {
   static constexpr std::string_view noun = "kernel family";
-  static constexpr std::array<std::pair<Family, std::string_view>, 3> all{
-      {{Family::tiled, "tiled"}, {Family::split_k, "split_k"}, {Family::stream_k, "stream_k"}}};
+  static constexpr std::array<std::pair<Family, std::string_view>, 5> all{{{Family::tiled, "tiled"},
+                                                                           {Family::split_k, "split_k"},
+                                                                           {Family::stream_k, "stream_k"},
+                                                                           {Family::persistent, "persistent"},
+                                                                           {Family::persistent_tma, "persistent_tma"}}};
 };
 
 template <>

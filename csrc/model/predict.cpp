@@ -64,6 +64,14 @@ Grid grid_of(const GemmProblem& p, const GemmConfig& c) {
   return g;
 }
 
+/// CTAs that the busiest SM runs one after the other; of persistent ones, which never end, their tiles.
+double share_of_an_sm(const Grid& g, const GemmConfig& c, double sms) {
+  if (c.family != Family::persistent && c.family != Family::persistent_tma) return std::ceil(g.ctas / sms);
+  const double rounds = std::ceil(g.tiles / c.ctas);
+  const double last_round = g.tiles - (rounds - 1) * c.ctas;
+  return (rounds - 1) * std::ceil(c.ctas / sms) + std::ceil(last_round / sms);
+}
+
 /// What one k iteration of one CTA costs each unit of its SM, in clocks when it has the SM to itself.
 struct Iteration {
   double tensor_clk;
@@ -189,7 +197,7 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
   const double clocks_per_us = d.clock_mhz;  // 1 MHz is one clock per microsecond
 
   // the busiest SM runs `share` CTAs, as many at once as it can hold, the last of them with fewer neighbours
-  const double share = std::ceil(g.ctas / sms);
+  const double share = share_of_an_sm(g, c, sms);
   const double resident = std::min<double>(out.ctas_per_sm, share);
   const double full_rounds = std::floor(share / resident);
   const double left = share - full_rounds * resident;
@@ -212,7 +220,7 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
   out.launch_us = k.launch_us;
   out.reduction_us = reduction_us_of(c, g, d, k);
   out.latency_us = out.launch_us + out.prologue_epilogue_us + out.main_loop_us + out.reduction_us;
-  out.ctas = static_cast<long long>(g.ctas);
+  out.ctas = c.ctas > 0 ? c.ctas : static_cast<long long>(g.ctas);
   out.waves = g.ctas / (sms * out.ctas_per_sm);
   out.sm_utilization = g.ctas / (share * sms);
   return out;

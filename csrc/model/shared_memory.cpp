@@ -12,7 +12,8 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int tcgen05_barrier_bytes = 16;
-constexpr int part_bytes = 4;  // of float32 or int32, which parts of a product are kept in
+constexpr int copy_barrier_bytes = 16;  // at most, of each buffer that the copy engine fills
+constexpr int part_bytes = 4;           // of float32 or int32, which parts of a product are kept in
 
 bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
 
@@ -97,7 +98,8 @@ int predicted_smem_bytes(const GemmProblem& problem, const GemmConfig& config, i
   };
   const int result = converted(config.split_k > 1 ? part_bytes : bytes_of(problem.out_dtype), problem.n);
   const int part = config.family == Family::stream_k ? converted(part_bytes, config.block_n) : 0;
-  return std::max({pipeline, result, part});
+  const int barriers = config.family == Family::persistent_tma ? copy_barrier_bytes * config.num_stages : 0;
+  return std::max({pipeline, result, part}) + barriers;
 }
 
 }  // namespace gemm_tuner

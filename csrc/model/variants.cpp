@@ -26,6 +26,7 @@ std::vector<GemmConfig> family_variants(const GemmProblem& p, const GemmConfig& 
   const std::int64_t places = ceil_div(tiles, fixed.ctas) * fixed.ctas;
   std::vector<Family> families;
   if (static_cast<double>(tiles) < full_enough * static_cast<double>(places)) families.push_back(Family::stream_k);
+  if (tiles > fixed.ctas) families.insert(families.end(), {Family::persistent, Family::persistent_tma});
   std::vector<GemmConfig> found;
   for (const Family family : families) {
     fixed.family = family;

@@ -15,7 +15,7 @@ _Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
 _Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm"]
 _Precision: TypeAlias = Literal["tf32", "ieee"]
 _Scaling: TypeAlias = Literal["tensor", "row"]
-_Family: TypeAlias = Literal["tiled", "split_k", "stream_k"]
+_Family: TypeAlias = Literal["tiled", "split_k", "stream_k", "persistent", "persistent_tma"]
 _Epilogue: TypeAlias = Literal[
     "none",
     "bias",
@@ -125,12 +125,12 @@ class _ConfigFields(TypedDict, total=False):
 class GemmConfig(_Value):
     """How it is computed: one point of the kernel config space.
 
-    family: tiled, or split_k where split_k is more than 1 (default); stream_k.
+    family: tiled, or split_k where split_k is more than 1 (default); stream_k, persistent, persistent_tma.
     block_m, block_n, block_k: elements of the tile that one CTA computes at a time; 64, 64, 32 by default.
     num_warps: of one CTA, 4 by default. num_stages: of the software pipeline, 3 by default.
     group_m: tiles along m that share a column of B before the next column is taken, 8 by default.
     split_k: CTAs that share one output tile, each with a part of k, 1 by default.
-    ctas: of the whole grid, where the family deals tiles to a fixed number of CTAs (stream_k), else 0.
+    ctas: of the whole grid, where the family deals tiles to a fixed number of CTAs (all other families), else 0.
 
     Raises TypeError, ValueError. Whether a device can run it is for `why_illegal` to say.
     """
@@ -474,7 +474,8 @@ def predict(
 def family_variants(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> list[GemmConfig]:
     """The tiled config's variants of other families that run a fixed grid, of as many CTAs as are resident at once.
 
-    Legal ones, where there is something to gain: stream_k where the tiles leave a good part of the last round idle.
+    Legal ones, where there is something to gain: stream_k where the tiles leave a good part of the last round idle,
+    persistent and persistent_tma where there is more than one round.
     """
 
 def rank(

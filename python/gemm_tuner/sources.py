@@ -14,7 +14,7 @@ from typing import Any
 
 from ._core import GemmConfig, GemmProblem
 
-FAMILIES = ("tiled", "split_k", "stream_k")
+FAMILIES = ("tiled", "split_k", "stream_k", "persistent", "persistent_tma")
 REDUCTION_BLOCK_M = 8  # of split_k's second kernel: 4 warps read 8 rows of 512 bytes, 16 bytes a thread
 REDUCTION_BLOCK_N = 128
 REDUCTION_WARPS = 4
@@ -116,6 +116,12 @@ def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSour
                 main("a b parts m n k a_pitch b_pitch a_batch_stride b_batch_stride", {**product, **split}),
                 second("add_parts", f"parts c {_ENDING} m n c_pitch c_batch_stride", {**blocks, **split}),
             )
+        case "persistent":
+            return (main(f"a b c {_ENDING} m n k batch {_STRIDES}", {**product, **ending}),)
+        case "persistent_tma":
+            # the copy engine needs no masks
+            unmasked = {name: value for name, value in product.items() if not name.startswith("EVEN")}
+            return (main(f"a b c {_ENDING} m n k a_pitch b_pitch c_pitch", {**unmasked, **ending}),)
         case "stream_k":
             tile = {name: product[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M")}
             return (
@@ -137,6 +143,8 @@ def grids(problem: GemmProblem, config: GemmConfig) -> tuple[tuple[int, int, int
         case "split_k":
             sums = -(-problem.m // REDUCTION_BLOCK_M) * -(-problem.n // REDUCTION_BLOCK_N)
             return ((tiles, problem.batch, config.split_k), (sums, problem.batch, 1))
+        case "persistent" | "persistent_tma":
+            return ((config.ctas, 1, 1),)
         case "stream_k":
             return ((config.ctas, 1, 1), (config.ctas, config.block_m // _rows_of_a_sum(config), 1))
 

@@ -22,6 +22,8 @@ CONFIGS = {
     "tiled": CONFIG,
     "split_k": CONFIG.replace(family="split_k", split_k=4),
     "stream_k": STREAM_K,
+    "persistent": CONFIG.replace(family="persistent", ctas=56),
+    "persistent_tma": CONFIG.replace(family="persistent_tma", ctas=56),
 }
 ARCHITECTURES = {
     80: "a100-sxm4-40gb",
@@ -91,7 +93,37 @@ def test_configs_that_know_no_ctas_are_read() -> None:
     assert gt.GemmConfig.from_dict(fields) == CONFIG
 
 
+def test_persistent_families_are_offered_beyond_one_round() -> None:
+    problem = PROBLEM.replace(epilogue="none")
+    several, one = problem.replace(m=4096, n=4096), problem.replace(m=128, n=128)
+    h100, l4 = gt.device("h100-sxm"), gt.device("l4")
+    assert {"persistent", "persistent_tma"} <= {each.family for each in family_variants(several, CONFIG, h100)}
+    assert "persistent_tma" not in {each.family for each in family_variants(several, CONFIG, l4)}
+    assert not {"persistent", "persistent_tma"} & {each.family for each in family_variants(one, CONFIG, h100)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "why"),
+    [
+        ({}, "l4", "from compute capability 90 on, and NVIDIA L4 has 89"),
+        ({"alignment": 4}, "h100-sxm", "multiples of 16 bytes, got alignment=4 of float16"),
+        ({"op": "bmm", "batch": 3}, "h100-sxm", "of one matrix only, got batch=3"),
+    ],
+)
+def test_what_the_copy_engine_cannot_fetch(changes: dict[str, object], device: str, why: str) -> None:
+    problem = PROBLEM.replace(**changes)  # type: ignore[arg-type]
+    assert why in str(gt.why_illegal(problem, CONFIGS["persistent_tma"], gt.device(device)))
+
+
 # Predictions
+
+
+def test_persistent_tiles_are_predicted_like_others_where_the_rounds_are_whole() -> None:
+    device = gt.device("rtx-3060")
+    problem = PROBLEM.replace(m=128 * 28, n=64 * 6)
+    tiled, persistent = (gt.predict(problem, each, device) for each in (CONFIG, CONFIGS["persistent"].replace(ctas=84)))
+    assert persistent.latency_us == tiled.latency_us
+    assert (persistent.ctas, tiled.ctas) == (84, 28 * 6)
 
 
 def test_stream_k_is_predicted_to_pay_where_one_tile_too_many_makes_a_round() -> None:
@@ -136,7 +168,10 @@ def test_every_family_compiles_everywhere_without_spilling(
         assert compiled.kernel_id == kernel_id(config.family)
         predicted = estimate_resources(PROBLEM, config, compute_capability).smem_bytes
         assert predicted >= compiled.resources.smem_bytes
-        assert predicted == compiled.resources.smem_bytes or compute_capability == 100
+        exact = compute_capability != 100 and config.family != "persistent_tma"
+        assert predicted == compiled.resources.smem_bytes or not exact
+        fetches = config.family == "persistent_tma"  # each CTA writes two descriptors of 128 bytes
+        assert compiled.binaries[0].global_scratch_bytes == (256 if fetches else 0)
         for launch, source in zip(launches_of(PROBLEM, compiled), kernel_sources(PROBLEM, config), strict=True):
             given = dict(zip((name for name, _ in source.signature), launch.arguments, strict=False))
             assert {name for name, argument in given.items() if argument is None} <= {"scale_a", "scale_b"}

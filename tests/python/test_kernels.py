@@ -50,6 +50,7 @@ else:
         GemmConfig(block_m=32, block_n=16),
         GemmConfig(block_m=32, block_n=16, split_k=3),
         GemmConfig(block_m=32, block_n=16, family="stream_k", ctas=5),
+        GemmConfig(block_m=32, block_n=16, family="persistent", ctas=2),
     ]
     LAYOUTS = ("nn", "nt", "tn", "tt")
     EPILOGUES = (
@@ -90,11 +91,14 @@ else:
         }.get(problem.epilogue.split("+")[-1])
         return activation(product) if activation else product
 
-    def check(problem: GemmProblem, config: GemmConfig, *, pad: int = 0, scales: Scales = (1.0, 1.0)) -> None:
+    def check(
+        problem: GemmProblem, config: GemmConfig, *, pad: int = 0, aligned: int = 1, scales: Scales = (1.0, 1.0)
+    ) -> None:
         a_shape = (problem.k, problem.m) if problem.layout[0] == "t" else (problem.m, problem.k)
         b_shape = (problem.n, problem.k) if problem.layout[1] == "t" else (problem.k, problem.n)
-        a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=pad, seed=1)
-        b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=pad, seed=2)
+        a_pad, b_pad = (pad or -columns % aligned for _, columns in (a_shape, b_shape))
+        a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=a_pad, seed=1)
+        b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=b_pad, seed=2)
         row = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
         bias = row.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
         got = run(problem, config, a, b, bias=bias, scales=scales)
@@ -109,7 +113,11 @@ else:
     families = st.one_of(
         st.just({"family": "tiled"}),
         st.builds(lambda split: {"family": "split_k", "split_k": split}, st.sampled_from((2, 3, 7))),
-        st.builds(lambda ctas: {"family": "stream_k", "ctas": ctas}, st.integers(1, 12)),
+        st.builds(
+            lambda family, ctas: {"family": family, "ctas": ctas},
+            st.sampled_from(("stream_k", "persistent")),
+            st.integers(1, 12),
+        ),
     )
     configs = st.builds(
         lambda m, n, group, family: GemmConfig(block_m=m, block_n=n, block_k=32, group_m=group, **family),
@@ -168,6 +176,23 @@ else:
 
     def test_int8_takes_a_bias_and_relu() -> None:
         check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())
+
+    @settings(thorough, max_examples=20)
+    @given(
+        m=sizes,
+        n=sizes,
+        k=sizes,
+        layout=st.sampled_from(LAYOUTS),
+        dtype=st.sampled_from(("float16", "float32", "float8_e4m3fn", "int8")),
+        ctas=st.integers(1, 5),
+        epilogue=st.sampled_from(("none", "bias+relu")),
+    )
+    def test_tiles_from_the_copy_engine(
+        m: int, n: int, k: int, layout: str, dtype: str, ctas: int, epilogue: str
+    ) -> None:
+        """Rows are padded to a multiple of 16 elements, and what they are padded with is never read."""
+        problem = GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout, alignment=16, epilogue=epilogue)
+        check(problem, GemmConfig(block_m=32, block_n=16, family="persistent_tma", ctas=ctas), aligned=16)
 
     @pytest.mark.parametrize("ctas", [1, 2, 5, 6, 7, 11, 12, 13, 24, 40, 77, 90])
     def test_stream_k_ends_every_tile_once(ctas: int) -> None:

@@ -9,6 +9,7 @@
 
 #include "device/query.hpp"
 #include "tuning/scope.hpp"
+#include "tuning/spread.hpp"
 
 namespace gemm_tuner {
 namespace {
@@ -224,7 +225,7 @@ void probe_launches(Bench& bench, Samples& samples) {
   samples["launch_us"] = repeated([&] {
     std::vector<double> each;
     for (int i = 0; i < launches_in_a_sample; ++i) each.push_back(bench.launch_us(1));
-    return figure_of(each).value;
+    return median(each);
   });
   samples["next_launch_us"] = repeated([&] { return bench.launch_us(launches_in_a_row); });
 }

@@ -9,6 +9,7 @@
 
 #include "device/architecture.hpp"
 #include "model/constants.hpp"
+#include "tuning/spread.hpp"
 
 namespace gemm_tuner {
 namespace {
@@ -24,14 +25,6 @@ constexpr std::array<std::pair<const char*, double FmaRates::*>, 5> tensor_rates
                                                                                   {"tf32", &FmaRates::tf32},
                                                                                   {"fp8", &FmaRates::fp8},
                                                                                   {"int8", &FmaRates::int8}}};
-
-/// Between the two nearest where there is no value at that fraction of the sorted samples.
-double quantile(const std::vector<double>& sorted, double fraction) {
-  const double at = fraction * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<std::size_t>(at);
-  const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
 
 /// All the CTAs of an SM as one; of spans that say something.
 std::vector<Span> by_sm(const std::vector<Span>& spans) {
@@ -60,7 +53,8 @@ template <class Of>
 double median_of(const std::vector<Span>& spans, Of of) {
   std::vector<double> values;
   for (const Span& span : spans) values.push_back(of(span));
-  return figure_of(std::move(values)).value;
+  if (values.empty()) throw CalibrationError("no CTA of a probe left anything behind");
+  return median(values);
 }
 
 std::string text(double number) {
@@ -137,11 +131,10 @@ double clk_per_work_of(const std::vector<Span>& spans) {
   return median_of(spans, [](const Span& cta) { return clocks(cta) / static_cast<double>(cta.work); });
 }
 
-Figure figure_of(std::vector<double> samples) {
+Figure figure_of(const std::vector<double>& samples) {
   if (samples.empty()) throw CalibrationError("a probe gave no sample at all");
-  std::sort(samples.begin(), samples.end());
-  const double median = quantile(samples, 0.5);
-  return {median, (quantile(samples, 0.75) - quantile(samples, 0.25)) / median};
+  const double middle = median(samples);
+  return {middle, robust_deviation(samples) / middle};
 }
 
 Figures figures_of(const Samples& samples, int sms) {

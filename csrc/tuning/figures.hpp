@@ -32,7 +32,7 @@ double clk_per_work_of(const std::vector<Span>& spans);  // of one CTA
 
 struct Figure {
   double value = 0;   // median of the runs
-  double spread = 0;  // between their quartiles, relative to the median
+  double spread = 0;  // their robust deviation, relative to the median
 
   bool operator==(const Figure&) const = default;
 };
@@ -46,7 +46,7 @@ using Figures = std::map<std::string, Figure>;
 
 inline constexpr const char* fma_prefix = "fma_per_clk_per_sm_";
 
-Figure figure_of(std::vector<double> samples);
+Figure figure_of(const std::vector<double>& samples);
 
 /// Every sample's figure, and l2_bytes_per_clk_per_sm, which follows from the others.
 Figures figures_of(const Samples& samples, int sms);

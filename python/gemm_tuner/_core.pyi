@@ -556,7 +556,7 @@ def calibrate(
     """The device as our own kernels measure it, and the figures behind it, with their units in their names.
 
     asked: what is known of it so far; its available SMs are what is measured. A figure is the median of the runs and
-    their spread: the distance of the quartiles, relative to it. docs/devices.md says what each is. Takes about two
+    their spread: their robust standard deviation, relative to it. docs/devices.md says what each is. Takes about two
     seconds. Raises NoDeviceError, DriverError, NotBuiltError where this build has no CUDA probes or none for that GPU,
     CalibrationError where figures cannot be, or vary too much.
     """

@@ -63,7 +63,8 @@ class Template:
 class Binary:
     """One compiled kernel: the cubin, its entry point, the warps of a CTA, and what it needs of an SM.
 
-    template: None for the kernels of this package, which `sources` tells all about.
+    global_scratch_bytes: of device memory that each CTA wants for itself. template: None for the kernels of this
+    package, which `sources` tells all about.
     """
 
     entry: str
@@ -71,6 +72,7 @@ class Binary:
     resources: KernelResources
     seconds: float
     cubin: bytes = field(repr=False)
+    global_scratch_bytes: int = 0
     template: Template | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class Binary:
             "resources": self.resources.to_dict(),
             "seconds": self.seconds,
             "cubin": base64.b64encode(self.cubin).decode(),
+            "global_scratch_bytes": self.global_scratch_bytes,
             "template": None if self.template is None else asdict(self.template),
         }
 
@@ -93,6 +96,7 @@ class Binary:
             resources=KernelResources.from_dict(values["resources"]),
             seconds=float(values["seconds"]),
             cubin=base64.b64decode(values["cubin"], validate=True),
+            global_scratch_bytes=int(values["global_scratch_bytes"]),
             template=None if values["template"] is None else Template.from_dict(values["template"]),
         )
 

@@ -29,7 +29,7 @@ _log = logging.getLogger("gemm_tuner")
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of the runs, in the unit that the figure's name ends in, and the distance of their quartiles relative
+    """The median of the runs, in the unit that the figure's name ends in, and their robust standard deviation relative
     to it."""
 
     value: float

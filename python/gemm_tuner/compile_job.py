@@ -115,6 +115,7 @@ def job(request: dict[str, Any]) -> dict[str, Any]:
         resources=resources,
         seconds=time.perf_counter() - started,
         cubin=cubin,
+        global_scratch_bytes=kernel.metadata.global_scratch_size,
         template=template,
     ).to_dict()
 

@@ -1,7 +1,7 @@
 """What the driver needs to launch a compiled candidate: grids, and arguments in order. Pure functions over values.
 
-After a kernel's own parameters Triton expects two pointers, global scratch and profile scratch, always; both are null
-here, as these kernels ask for neither.
+After a kernel's own parameters Triton expects two pointers, global scratch and profile scratch, always. Who launches it
+puts memory in the first one's place where the compiler wants some.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._core import GemmProblem
-from .binary_cache import Binary, Template
+from .binary_cache import Binary
 from .checking import check_grids, check_sources, tolerance
 from .compile import Compiled
 from .placement import operands_of, placement
@@ -34,6 +34,7 @@ class Launch:
     num_warps: int
     smem_bytes: int
     arguments: tuple[Argument, ...]
+    global_scratch_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -49,9 +50,9 @@ class Launch:
 
 def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:
     """The launches that compute the problem, in order, on operands that lie as `placement` says."""
-    templates = [_template_launch(binary, binary.template) for binary in compiled.binaries if binary.template]
+    templates = [(binary, binary.template) for binary in compiled.binaries if binary.template]
     if templates:
-        return tuple(templates)
+        return tuple(_launch(binary, template.grid, template.operands) for binary, template in templates)
     sources = kernel_sources(problem, compiled.config)
     return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries)
 
@@ -60,11 +61,6 @@ def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[La
     """The launches of `check_sources`, as compiled: the first writes `expected`, the second `verdict`."""
     reference, compare = _launches(problem, check_sources(problem), check_grids(problem), binaries)
     return reference, compare
-
-
-def _template_launch(binary: Binary, template: Template) -> Launch:
-    arguments = (*template.operands, *_SCRATCH)
-    return Launch(binary.cubin, binary.entry, template.grid, binary.num_warps, binary.resources.smem_bytes, arguments)
 
 
 def _launches(
@@ -82,15 +78,20 @@ def _launches(
         return name if name in operands else None  # a pointer that the kernel never follows
 
     return tuple(
-        Launch(
-            cubin=binary.cubin,
-            entry=binary.entry,
-            grid=grid,
-            num_warps=binary.num_warps,
-            smem_bytes=binary.resources.smem_bytes,
-            arguments=(*(argument(*parameter) for parameter in source.signature), *_SCRATCH),
-        )
+        _launch(binary, grid, [argument(*parameter) for parameter in source.signature])
         for source, grid, binary in zip(sources, launch_grids, binaries, strict=True)
+    )
+
+
+def _launch(binary: Binary, grid: tuple[int, int, int], arguments: Sequence[Argument]) -> Launch:
+    return Launch(
+        cubin=binary.cubin,
+        entry=binary.entry,
+        grid=grid,
+        num_warps=binary.num_warps,
+        smem_bytes=binary.resources.smem_bytes,
+        arguments=(*arguments, *_SCRATCH),
+        global_scratch_bytes=binary.global_scratch_bytes,
     )
 
 

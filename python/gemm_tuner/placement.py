@@ -11,11 +11,16 @@ from .sources import ELEMENT_BYTES, adds_bias, is_scaled, product_count
 
 
 class Buffer(NamedTuple):
-    """One operand of a launch. fill: what it holds before: a dtype (random numbers), zeros, ones_f32 or poison."""
+    """One operand of a launch.
+
+    fill: what it holds before: a dtype (random numbers), zeros, ones_f32 or poison. shared: one will do for all sets of
+    operands that launches are timed on in turn.
+    """
 
     name: str
     bytes: int
     fill: str
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,5 +74,7 @@ def operands_of(problem: GemmProblem, *, split_k: int = 1) -> tuple[Buffer, ...]
         buffers += [Buffer("scale_a", 4, "ones_f32"), Buffer("scale_b", 4, "ones_f32")]
     buffers.append(Buffer("c", elements * out_bytes, "poison"))
     if split_k > 1:
-        buffers.append(Buffer("parts", split_k * elements * 4, "poison"))  # float32, or int32
-    return (*buffers, Buffer("expected", elements * 4, "poison"), Buffer("verdict", 8, "zeros"))
+        # float32, or int32; as in a model the sum finds them where the product has just left them
+        buffers.append(Buffer("parts", split_k * elements * 4, "poison", shared=True))
+    checked = Buffer("expected", elements * 4, "poison", shared=True), Buffer("verdict", 8, "zeros", shared=True)
+    return (*buffers, *checked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._core import (
@@ -63,16 +63,14 @@ def settle(
     for config, result in compiled.items():
         judged = _judge(problem, config, result, device)
         if isinstance(judged, Prediction):
-            resources = None if result is None else judged.resources
-            trials.append(record(config, judged.latency_us, kind="trial", resources=resources))
+            trials.append(record(config, judged.latency_us, kind="trial", **_as_compiled(result)))
             standing.append((judged, trials[-1]))
         else:
             dropped.append(judged)
-            resources = getattr(result, "resources", None)
-            trials.append(record(config, None, kind="trial", reason=judged, resources=resources))
+            trials.append(record(config, None, kind="trial", reason=judged, **_as_compiled(result)))
     best, trial = min(standing, key=lambda pair: pair[0].latency_us, default=(None, None))
     if best is not None and trial is not None and best.latency_us < library_us * (1 - MARGIN):
-        winner = record(best.config, best.latency_us, kind="winner", resources=trial.resources)
+        winner = replace(trial, kind="winner")
     else:
         reason = _why_library(best, dropped, library_us)
         winner = record(None, library_us, kind="winner", reason=reason or _why_none_is_legal(problem, device))
@@ -91,8 +89,7 @@ def settle_race(
     standings = {each.choice: each for each in (verdict.standings if verdict else []) if each.latency_us is not None}
 
     def line(choice: GemmConfig | None, kind: Kind, reason: str) -> Record:
-        result, timed = None if choice is None else measured.compiled.get(choice), standings.get(choice)
-        known = {"kernel": result.kernel_id, "resources": result.resources} if isinstance(result, Compiled) else {}
+        known, timed = _as_compiled(measured.compiled.get(choice) if choice else None), standings.get(choice)
         if timed is None:
             return record(choice, None, kind=kind, reason=reason, **known)
         more = {"spread": timed.spread, "clocks": measured.clocks.get(choice)}
@@ -109,6 +106,13 @@ def settle_race(
         library_us, choice = verdict.library_us, None if measured.given_up else verdict.winner
         winner = line(choice, "winner", "" if choice else _why(measured, best, problem, device))
     return trials, Outcome(winner, best, library_us, _waves(best, device), resumed=False)
+
+
+def _as_compiled(result: Compiled | Failed | None) -> dict[str, Any]:
+    """What a record says of the kernel that the compiler made."""
+    if result is None or isinstance(result, Failed):
+        return {}
+    return {"kernel": result.kernel_id, "resources": result.resources}
 
 
 def recall(winner: Record, best: Record | None, library: Record | None, device: DeviceSpec) -> Outcome:

@@ -20,8 +20,6 @@ from .placement import Buffer
 
 LIBRARY = -1  # the library's kernel, among candidates that are numbered from 0
 
-_ROTATED = frozenset({"a", "b", "a2", "b2", "bias", "c"})  # what every launch should find outside L2
-
 
 @final
 class Bench:
@@ -41,9 +39,8 @@ class Bench:
 
         checks: what computes `expected`, then what compares `c` with it.
         """
-        operands = [_core.Operand(**each._asdict(), shared=each.name not in _ROTATED) for each in buffers]
-        sets = self._timer.allocate(operands, seed=seed)
-        expect, self._compare = (self._timer.load([_loadable(each)]) for each in checks)
+        sets = self._timer.allocate([_core.Operand(**each._asdict()) for each in buffers], seed=seed)
+        expect, self._compare = (self._timer.load([_core.Launch(**vars(each))]) for each in checks)
         self._timer.run(expect)
         self._timer.unload(expect)
         module, function = self._library.split(":")
@@ -53,7 +50,7 @@ class Bench:
 
     def load(self, candidate: int, launches: Sequence[Launch]) -> dict[str, Any]:
         """Loads the candidate and runs it once: how many elements it got wrong, and the largest error."""
-        handle = self._timer.load([_loadable(each) for each in launches])
+        handle = self._timer.load([_core.Launch(**vars(each)) for each in launches])
         written = {"c", "parts"} & {each for launch in launches for each in launch.arguments if isinstance(each, str)}
         for name in written:
             self._timer.fill(name, "poison")
@@ -82,17 +79,6 @@ class Bench:
         except ValueError:  # there are no operands yet
             return False
         return False
-
-
-def _loadable(launch: Launch) -> _core.Launch:
-    return _core.Launch(
-        cubin=launch.cubin,
-        entry=launch.entry,
-        grid=launch.grid,
-        num_warps=launch.num_warps,
-        smem_bytes=launch.smem_bytes,
-        arguments=launch.arguments,
-    )
 
 
 _FROM_JSON: dict[str, Callable[[Any], Any]] = {

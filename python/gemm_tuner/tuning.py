@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ._core import (
     DeviceSpec,
@@ -20,7 +21,7 @@ from ._core import (
     tensor_core_rate,
 )
 from .binary_cache import Binary
-from .compile import Compiled, CompilePool, Failed, compile_candidates, compile_checks, compile_problems
+from .compile import Compiled, CompilePool, Failed, Kernel, compile_candidates, compile_checks, compile_problems
 from .devices import device as find_device
 from .driver import current_ordinal, query
 from .errors import NoDeviceError, TorchMissingError
@@ -67,6 +68,7 @@ def tune(
     device: str | DeviceSpec | None = None,
     *,
     measured: bool | None = None,
+    kernel: Kernel | None = None,
     top_k: int = 8,
     budget_s: float | None = None,
     records: str | Path | None = None,
@@ -81,6 +83,9 @@ def tune(
     for mm_plus_mm, which only a template of Inductor computes), and the device need not be here. By default a GPU of
     this machine, `device` None, is measured.
 
+    kernel: what the candidates are: "inductor" for the templates that torch.compile runs, by default where it is
+    measured, or "gemm_tuner" for this package's own.
+
     Equal problems are tuned once. What the records file (made where there is none) already answers is taken from it;
     everything else is added to it problem by problem, so an interrupted run goes on where it was. The problems that
     take the most time go first; after `budget_s` seconds no further one is begun. `on_progress` is called at the start
@@ -92,6 +97,7 @@ def tune(
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     spec = device if isinstance(device, DeviceSpec) else find_device(device)
     measured = device is None if measured is None else measured
+    kernel = kernel or ("inductor" if measured else "gemm_tuner")
     wanted = merge_problems(each if isinstance(each, CountedProblem) else CountedProblem(each) for each in problems)
     outcomes = _already_known(wanted, spec, records, measured=measured)
     tell = on_progress or (lambda progress: None)
@@ -99,7 +105,8 @@ def tune(
     left = _slowest_first((each for each in wanted if each.problem not in outcomes), spec)
     if left and (budget_s is None or time.monotonic() - started_s < budget_s):
         settled = _measured if measured else _predicted
-        with contextlib.closing(settled(left, spec, present_versions(spec), top_k, workers)) as settling:
+        job = _Job(spec, present_versions(spec), kernel, top_k, workers)
+        with contextlib.closing(settled(left, job)) as settling:
             for trials, outcome in settling:
                 if records is not None:
                     append(records, [*trials, outcome.winner])
@@ -121,37 +128,61 @@ def tune(
 Settled = Generator[tuple[list[Record], Outcome], None, None]
 
 
-def _predicted(
-    left: Sequence[CountedProblem], device: DeviceSpec, versions: Versions, top_k: int, workers: int | None
-) -> Settled:
+class _Job(NamedTuple):
+    """What is the same for all problems of a run."""
+
+    device: DeviceSpec
+    versions: Versions
+    kernel: Kernel
+    top_k: int
+    workers: int | None
+
+    def candidates(self, problem: GemmProblem) -> list[GemmConfig]:
+        """Those to compile, best predicted first."""
+        device, top_k = self.device, self.top_k
+        if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
+            top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence
+        return [each.config for each in rank(problem, device, top_k=top_k, configs=self.space(problem))]
+
+    def space(self, problem: GemmProblem) -> list[GemmConfig]:
+        """The configs that the kernels can have."""
+        whole = space(problem, self.device)
+        return whole if self.kernel == "gemm_tuner" else [each for each in whole if each.family == "tiled"]
+
+    def compiles(self, problem: GemmProblem) -> bool:
+        """Has it a kernel to compile? Otherwise the compiler's word is estimated."""
+        return self.kernel == "inductor" or not only_inductor_has_it(problem)
+
+
+def _predicted(left: Sequence[CountedProblem], job: _Job) -> Settled:
     counted = {each.problem: each for each in left}
-    candidates = {each.problem: _candidates(each.problem, device, top_k) for each in left}
-    for problem, compiled in _compiled(candidates, device, workers):
-        yield settle(counted[problem], compiled, device, versions)
+    candidates = {problem: job.candidates(problem) for problem in counted}
+    for problem in (each for each in counted if not job.compiles(each)):
+        yield settle(counted[problem], dict.fromkeys(candidates.pop(problem)), job.device, job.versions)
+    for problem, compiled in compile_problems(candidates, job.device, kernel=job.kernel, workers=job.workers):
+        yield settle(counted[problem], compiled, job.device, job.versions)
 
 
-def _measured(
-    left: Sequence[CountedProblem], device: DeviceSpec, versions: Versions, top_k: int, workers: int | None
-) -> Settled:
+def _measured(left: Sequence[CountedProblem], job: _Job) -> Settled:
     """One problem after the other is raced, while the compilers work on those that follow."""
-    counted = {each.problem: each for each in left if not only_inductor_has_it(each.problem)}
-    candidates = {problem: _candidates(problem, device, top_k) for problem in counted}
+    counted = {each.problem: each for each in left if job.compiles(each.problem)}
+    candidates = {problem: job.candidates(problem) for problem in counted}
     with (
-        trials_on(device) as trials,
-        CompilePool(workers=workers) as pool,
-        contextlib.closing(compile_problems(candidates, device, pool=pool)) as compiled,
+        trials_on(job.device) as trials,
+        CompilePool(workers=job.workers) as pool,
+        contextlib.closing(compile_problems(candidates, job.device, kernel=job.kernel, pool=pool)) as compiled,
     ):
-        checks = dict(compile_checks(counted, device, pool=pool))
+        checks = dict(compile_checks(counted, job.device, pool=pool))
         for problem, results in compiled:
-            found = _raced(problem, results, device, trials, checks[problem], pool)
-            yield settle_race(counted[problem], found, device, versions)
-    yield from _predicted([each for each in left if each.problem not in counted], device, versions, top_k, workers)
+            found = _raced(problem, results, job, trials, checks[problem], pool)
+            yield settle_race(counted[problem], found, job.device, job.versions)
+    yield from _predicted([each for each in left if each.problem not in counted], job)
 
 
 def _raced(
     problem: GemmProblem,
     compiled: Mapping[GemmConfig, Compiled | Failed],
-    device: DeviceSpec,
+    job: _Job,
     trials: Trials,
     checks: tuple[Binary, ...] | Failed,
     pool: CompilePool,
@@ -160,10 +191,10 @@ def _raced(
         return Measured(compiled=dict(compiled), given_up=f"its results cannot be checked: {checks.reason}")
 
     def compile_one(config: GemmConfig) -> Compiled | Failed:
-        return compile_candidates(problem, [config], device, pool=pool)[config]
+        return compile_candidates(problem, [config], job.device, kernel=job.kernel, pool=pool)[config]
 
-    variants = [each.config for each in rank(problem, device, configs=space(problem, device))]
-    return measure(problem, compiled, device, trials, checks, compile_one=compile_one, variants=variants)
+    variants = [each.config for each in rank(problem, job.device, configs=job.space(problem))]
+    return measure(problem, compiled, job.device, trials, checks, compile_one=compile_one, variants=variants)
 
 
 def trials_on(device: DeviceSpec) -> Trials:
@@ -196,22 +227,15 @@ def current_kernels() -> frozenset[str]:
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
 
 
-def _compiled(
-    candidates: Mapping[GemmProblem, Sequence[GemmConfig]], device: DeviceSpec, workers: int | None
-) -> Iterator[tuple[GemmProblem, Mapping[GemmConfig, Compiled | Failed | None]]]:
-    """What `compile_problems` yields, after the problems that have no kernel of ours to compile."""
-    for problem in filter(only_inductor_has_it, candidates):
-        yield problem, dict.fromkeys(candidates[problem])
-    ours = {problem: configs for problem, configs in candidates.items() if not only_inductor_has_it(problem)}
-    yield from compile_problems(ours, device, workers=workers)
-
-
 def _already_known(
     wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None, *, measured: bool
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
-    known, kernels = open_for_append(records).records, current_kernels()
+    known = open_for_append(records).records
+    # a template belongs to its torch: the same version has the same one
+    templates = {each.kernel for each in known if each.versions.torch == installed_version("torch")}
+    kernels = current_kernels() | {each for each in templates if each.startswith("inductor::")}
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
     best: dict[tuple[GemmProblem, str], Record] = {}
@@ -240,9 +264,3 @@ def _latency_us(record: Record) -> float:
 def _slowest_first(problems: Iterable[CountedProblem], device: DeviceSpec) -> list[CountedProblem]:
     """A budget that runs out should have been spent where the model spends its time."""
     return sorted(problems, key=lambda each: -each.count * predict_library(each.problem, device))
-
-
-def _candidates(problem: GemmProblem, device: DeviceSpec, top_k: int) -> list[GemmConfig]:
-    if tensor_core_rate(problem, device) > 0 and not has_tensor_core_path(problem, device):
-        top_k = 1  # Triton will not use the tensor cores that the library does (sm_75): one compile is evidence enough
-    return [prediction.config for prediction in rank(problem, device, top_k=top_k)]

@@ -91,7 +91,11 @@ class WorkerPool:
                 if worker is not None:
                     self._drop(worker)
                 worker = None
-            except OSError as error:  # no process can be started, or the pool was closed under it
+            except (
+                OSError,
+                TypeError,
+                ValueError,
+            ) as error:  # no process starts, the pool was closed, a job is no JSON
                 done.put((index, Lost(f"its process could not be used: {error}")))
                 worker = None
         if worker is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gemm_tuner import DeviceSpec, GemmConfig, GemmProblem
 from gemm_tuner._core import estimate_resources
-from gemm_tuner.compile import Failed
+from gemm_tuner.compile import Failed, kernel_id
 
 
 class CompileDouble:
@@ -35,7 +35,7 @@ class CompileDouble:
 def compiled(problem: GemmProblem, config: GemmConfig, device: DeviceSpec, **changes: int) -> Any:
     """What the compiler would hand back, were the estimate right; `changes` are other resources."""
     resources = estimate_resources(problem, config, device.compute_capability).replace(**changes)
-    return SimpleNamespace(config=config, resources=resources)
+    return SimpleNamespace(config=config, resources=resources, kernel_id=kernel_id(config.family))
 
 
 def failed(reason: str) -> Failed:

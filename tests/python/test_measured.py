@@ -15,12 +15,13 @@ from conftest import StandIn
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
 from gemm_tuner import trials
-from gemm_tuner.compile import Compiled, compile_candidates
+from gemm_tuner.compile import Compiled, Kernel, compile_candidates
 from gemm_tuner.records import Record, read
 
 PROBLEM = gt.GemmProblem(m=128, n=256, k=512, layout="nt")
 OTHER = gt.GemmProblem(m=64, n=256, k=512, layout="nt")
 LIBRARY_US = 30.0
+OURS: Kernel = "gemm_tuner"  # Inductor's templates take a while longer to make
 Machine = Callable[..., gt.DeviceSpec]
 
 
@@ -46,13 +47,14 @@ def machine(
         behaviour: Mapping[gt.GemmConfig, str] | None = None,
         *,
         problem: gt.GemmProblem = PROBLEM,
+        kernel: Kernel = "gemm_tuner",
         more: str = "noise=0.01;seed=3",
         sizes: str = "*",
     ) -> gt.DeviceSpec:
         stand_in.tell("")
         device = gt.device()
         times, behaviour = times or {}, behaviour or {}
-        compiled = compile_candidates(problem, [*times, *behaviour], device)
+        compiled = compile_candidates(problem, [*times, *behaviour], device, kernel=kernel)
         table = [KernelTime(LIBRARY, LIBRARY_US)]
         for config, result in compiled.items():
             assert isinstance(result, Compiled)
@@ -75,10 +77,12 @@ def trial_of(path: Path, config: gt.GemmConfig | None) -> Record:
     return found
 
 
-def test_the_quickest_wins_and_everything_measured_is_kept(machine: Machine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", ["inductor", "gemm_tuner"])
+def test_the_quickest_wins_and_everything_measured_is_kept(kernel: Kernel, machine: Machine, tmp_path: Path) -> None:
     first, second, third, fourth = ranked()
-    device = machine({first: 40.0, second: 20.0, third: 25.0, fourth: 60.0})
-    result = gt.tune([gt.CountedProblem(PROBLEM, 7)], top_k=4, records=tmp_path / "records.jsonl")
+    device = machine({first: 40.0, second: 20.0, third: 25.0, fourth: 60.0}, kernel=kernel)
+    counted, path = gt.CountedProblem(PROBLEM, 7), tmp_path / "records.jsonl"
+    result = gt.tune([counted], kernel=kernel, top_k=4, records=path)
     (outcome,) = result.outcomes
     winner = outcome.winner
     assert result.basis == winner.basis == "measured"
@@ -88,14 +92,17 @@ def test_the_quickest_wins_and_everything_measured_is_kept(machine: Machine, tmp
     assert winner.spread is not None and 0 < winner.spread < 0.03
     assert winner.clocks is not None and winner.clocks.sm_mhz
     assert winner.resources is not None and winner.device.name == device.name
+    assert winner.kernel.startswith("inductor::mm@" if kernel == "inductor" else "gemm_tuner::tiled@")
     for config, latency_us in ((None, LIBRARY_US), (first, 40.0), (third, 25.0), (fourth, 60.0)):
-        trial = trial_of(tmp_path / "records.jsonl", config)
+        trial = trial_of(path, config)
         assert trial.basis == "measured" and trial.latency_us == pytest.approx(latency_us, rel=0.03)
+    (again,) = gt.tune([counted], kernel=kernel, top_k=4, records=path).outcomes
+    assert again.resumed and again.winner == winner and again.library_us == outcome.library_us
 
 
 def test_the_library_stays_where_no_candidate_beats_it(machine: Machine) -> None:
     machine(dict(zip(ranked(), (29.9, 40.0, 50.0, 60.0), strict=True)))
-    (outcome,) = gt.tune([PROBLEM], top_k=4).outcomes
+    (outcome,) = gt.tune([PROBLEM], kernel=OURS, top_k=4).outcomes
     assert outcome.winner.choice is None and outcome.winner.basis == "measured"
     assert outcome.winner.latency_us == pytest.approx(LIBRARY_US, rel=0.02)
     assert "no candidate beats it" in outcome.winner.reason
@@ -116,7 +123,7 @@ def test_a_candidate_that_goes_wrong_costs_its_own_trial(
 ) -> None:
     first, second, third, fourth = ranked()
     machine({second: 20.0, third: 25.0, fourth: 60.0}, {first: behaviour})
-    (outcome,) = gt.tune([PROBLEM], top_k=4, records=tmp_path / "records.jsonl").outcomes
+    (outcome,) = gt.tune([PROBLEM], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl").outcomes
     assert outcome.winner.choice == second and outcome.winner.basis == "measured"
     out = trial_of(tmp_path / "records.jsonl", first)
     assert out.latency_us is None and reason in out.reason
@@ -126,18 +133,18 @@ def test_a_candidate_that_hangs_is_given_up(machine: Machine, monkeypatch: pytes
     first, second = ranked(top_k=2)
     machine({second: 20.0}, {first: "hang"})
     monkeypatch.setattr(trials, "TIMEOUT_S", 5.0)
-    (outcome,) = gt.tune([PROBLEM], top_k=2).outcomes
+    (outcome,) = gt.tune([PROBLEM], kernel=OURS, top_k=2).outcomes
     assert outcome.winner.choice == second
 
 
 def test_after_two_faults_the_problem_is_left_with_aten_and_the_run_goes_on(machine: Machine, tmp_path: Path) -> None:
     configs = ranked()
     machine({configs[2]: 5.0}, {configs[0]: "exit", configs[1]: "fault=700"}, sizes="128,256,512")
-    result = gt.tune([PROBLEM, OTHER], top_k=4, records=tmp_path / "records.jsonl")
+    result = gt.tune([PROBLEM, OTHER], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl")
     faulty, other = (each.winner for each in result.outcomes)
     assert faulty.choice is None and "2 trials of it broke the process" in faulty.reason
     assert other.basis == "measured" and other.problem == OTHER
-    again = gt.tune([PROBLEM, OTHER], top_k=4, records=tmp_path / "records.jsonl")
+    again = gt.tune([PROBLEM, OTHER], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl")
     assert all(each.resumed for each in again.outcomes)
 
 
@@ -148,7 +155,7 @@ def test_leaders_are_raced_with_other_groups_and_splits(machine: Machine) -> Non
     variants = [each for each in space if each != leader and each.replace(group_m=leader.group_m) == leader]
     assert variants
     machine({leader: 20.0, **dict.fromkeys(variants, 15.0)}, problem=large)
-    (outcome,) = gt.tune([large], top_k=1).outcomes
+    (outcome,) = gt.tune([large], kernel=OURS, top_k=1).outcomes
     assert outcome.winner.choice in variants
 
 
@@ -156,7 +163,7 @@ def test_with_an_sm_budget_it_is_measured_in_a_partition(machine: Machine, stand
     first, second = ranked(top_k=2)
     machine({first: 10.0, second: 10.0})
     device = gt.device(sm_budget=16)
-    (outcome,) = gt.tune([PROBLEM], device, measured=True, top_k=2).outcomes
+    (outcome,) = gt.tune([PROBLEM], device, measured=True, kernel=OURS, top_k=2).outcomes
     assert outcome.winner.device.available_sms == 16 and outcome.winner.basis == "measured"
 
 

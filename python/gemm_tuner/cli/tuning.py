@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..compile import Kernel
 from ..problems import read_problems
 from ..report.totals import totals_of
 from ..tuning import Progress, TuneResult
@@ -48,6 +49,11 @@ from .inputs import (
     metavar="N",
     help="Candidates compiled per problem.",
 )
+@click.option(
+    "--kernel",
+    type=click.Choice(["inductor", "gemm_tuner"]),
+    help="Candidates: the templates that torch.compile runs (the default where they are measured), or our own.",
+)
 @click.option("--predict", is_flag=True, help="Measure nothing, not even on the GPU of this machine.")
 @click.option("--budget", type=Seconds(), metavar="S", help="Begin no further problem after S seconds.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Compile processes; all cores by default.")
@@ -58,6 +64,7 @@ def tune(
     sm_budget: int | None,
     records: str,
     top_k: int,
+    kernel: Kernel | None,
     predict: bool,
     budget: float | None,
     workers: int | None,
@@ -86,6 +93,7 @@ def tune(
                 wanted,
                 device,
                 measured=measured,
+                kernel=kernel,
                 top_k=top_k,
                 budget_s=budget,
                 records=records,

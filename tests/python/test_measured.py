@@ -5,6 +5,7 @@ race are the real ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from conftest import StandIn
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
 from gemm_tuner import trials
+from gemm_tuner.cli import main
 from gemm_tuner.compile import Compiled, Kernel, compile_candidates
 from gemm_tuner.records import Record, read
 
@@ -171,3 +173,19 @@ def test_another_gpu_than_the_one_here_is_refused(machine: Machine) -> None:
     machine()
     with pytest.raises(gt.errors.NoDeviceError, match="cannot be measured: the GPU here is NVIDIA GeForce RTX 3060"):
         gt.tune([PROBLEM], gt.device("l4"), measured=True)
+
+
+def test_the_command_measures_on_the_gpu_here_unless_it_is_told_to_predict(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = ranked(top_k=2)
+    machine({first: 20.0, second: 25.0})
+    gt.write_problems(tmp_path / "problems.jsonl", [gt.CountedProblem(PROBLEM)])
+    command = ["tune", str(tmp_path / "problems.jsonl"), "--top-k", "2", "--kernel", OURS, "--json", "-o"]
+    assert main([*command, str(tmp_path / "predicted.jsonl"), "--predict"]) == 0
+    assert json.loads(capsys.readouterr().out)["basis"] == "predicted"
+    assert main([*command, str(tmp_path / "records.jsonl")]) == 0
+    said = capsys.readouterr()
+    (found,) = json.loads(said.out)["problems"]
+    assert found["basis"] == "measured" and found["choice"] == first.to_dict()
+    assert "1 of 1 tuned, about 0 s left" in said.err

@@ -114,7 +114,9 @@ def tune(
         with contextlib.closing(settled(left, job)) as settling:
             for trials, outcome in settling:
                 if records is not None:
-                    append(records, [*trials, outcome.winner])
+                    append(records, [*trials, *([outcome.winner] if outcome else [])])
+                if outcome is None:  # what broke it is known, and now `settling` says so
+                    continue
                 outcomes[outcome.winner.problem] = outcome
                 spent_s, undone = time.monotonic() - started_s, len(wanted) - len(outcomes)
                 left_s = spent_s / (len(left) - undone) * undone
@@ -133,7 +135,7 @@ def tune(
     )
 
 
-Settled = Generator[tuple[list[Record], Outcome], None, None]
+Settled = Generator[tuple[list[Record], Outcome | None], None, None]
 
 
 class _Job(NamedTuple):
@@ -184,6 +186,8 @@ def _measured(left: Sequence[CountedProblem], job: _Job) -> Settled:
         for problem, results in compiled:
             found = _raced(problem, results, job, trials, checks[problem], pool)
             yield settle_race(counted[problem], found, job.device, job.versions)
+            if found.lost is not None:
+                raise found.lost
     yield from _predicted([each for each in left if each.problem not in counted], job)
 
 

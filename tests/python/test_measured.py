@@ -18,6 +18,7 @@ from doubles.stand_in import KernelTime, write_times
 from gemm_tuner import trials
 from gemm_tuner.cli import main
 from gemm_tuner.compile import Compiled, Kernel, compile_candidates
+from gemm_tuner.errors import GpuLostError
 from gemm_tuner.records import Record, read
 
 PROBLEM = gt.GemmProblem(m=128, n=256, k=512, layout="nt")
@@ -148,6 +149,27 @@ def test_after_two_faults_the_problem_is_left_with_aten_and_the_run_goes_on(mach
     assert other.basis == "measured" and other.problem == OTHER
     again = gt.tune([PROBLEM, OTHER], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl")
     assert all(each.resumed for each in again.outcomes)
+
+
+def test_when_the_gpu_is_lost_the_run_ends_with_what_is_known(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth = ranked()
+    machine({second: 20.0, third: 20.1, fourth: 19.9}, {first: "fault=719"})  # so close that there are more rounds
+    start, starts = trials.Trials._start, []
+
+    def once(self: trials.Trials) -> None:
+        starts.append(1)
+        if len(starts) > 1:
+            monkeypatch.setenv("FAKE_LIBCUDA", "devices=0")
+        start(self)
+
+    monkeypatch.setattr(trials.Trials, "_start", once)
+    with pytest.raises(GpuLostError, match="The GPU cannot be used: The NVIDIA driver sees no GPU"):
+        gt.tune([PROBLEM], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl")
+    known = read(tmp_path / "records.jsonl").records
+    assert {each.kind for each in known} == {"trial"}
+    assert "CUDA_ERROR_LAUNCH_FAILED" in trial_of(tmp_path / "records.jsonl", first).reason
 
 
 def test_leaders_are_raced_with_other_groups_and_splits(machine: Machine) -> None:

@@ -5,6 +5,9 @@ it is told, stock's on a virtual GPU. Both are doubles, and run nothing.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from gpu import stock, tuning
 from gpu.tuning_figures import summary
 from sweep_file import read_recording
 
+BENCHMARKS = Path(sweep_space.__file__).parent
 TOP_K, SWEPT = 3, 8
 TRIED_US, MISSED_US, LIBRARY_US = 12.0, 10.0, 30.0
 
@@ -92,7 +96,8 @@ def test_stock_is_counted() -> None:
 def test_launches_are_counted_as_inductor_makes_them() -> None:
     from torch._inductor.runtime.benchmarking import benchmarker
 
-    spent, launched = stock.Spent(), []
+    spent = stock.Spent()
+    launched: list[object] = []
 
     def benchmark_gpu(self: object, function: object, **_: object) -> float:
         assert callable(function)
@@ -114,6 +119,29 @@ def test_stock_without_a_gpu_is_missing_and_says_why() -> None:
     assert "CUDA" in why or "NVIDIA" in why
     lines, why = tuning.stock_tuned(tuning.PROBLEMS[:2], 0, 0.2)
     assert (lines, why) == ([], "0 of 2 products: 0.2 s did not suffice")
+
+
+@pytest.mark.parametrize(("script", "out"), [("gpu/tuning.py", "results"), ("sweep.py", "sweep.jsonl.gz")])
+def test_without_a_gpu_the_scripts_say_so(script: str, out: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / script), "--out", str(tmp_path / out)]
+    environment = {**os.environ, "GEMM_TUNER_LIBCUDA": "/nowhere/libcuda.so.1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{Path(script).name}: ") and "Traceback" not in done.stderr
+
+
+def test_the_script_of_all_parts_goes_on_where_one_fails(tmp_path: Path) -> None:
+    stub, calls = tmp_path / "python", tmp_path / "calls"
+    stub.write_text(f'#!/bin/sh\necho "$*" >> {calls}\ncase "$*" in *timer_overhead*|*sweep.py*) exit 1;; esac\n')
+    stub.chmod(0o755)
+    asked = {"PYTHON": str(stub), "OUT": str(tmp_path / "out"), "BLOCK_S": "0", "TUNING_S": "460", "SWEEP_S": "230"}
+    done = subprocess.run([BENCHMARKS / "gpu" / "run.sh"], env={**os.environ, **asked}, text=True, check=False)
+    assert done.returncode == 16 | 128
+    called = calls.read_text().splitlines()
+    scripts = ["environment", "-m pip", "-m pytest", "calibration", "timer_overhead", "tuning", "sweep", "sweep"]
+    assert len(called) == len(scripts) and all(word in line for word, line in zip(scripts, called, strict=True))
+    assert called[5].endswith("--minutes 7.33333") and called[7].endswith("sweep_native.jsonl.gz --minutes 3.5")
+    assert "--code-device rtx-3060" in called[6]
 
 
 def test_ours_stands_beside_stocks() -> None:

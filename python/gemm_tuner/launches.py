@@ -69,7 +69,7 @@ def _launches(
     launch_grids: Sequence[tuple[int, int, int]],
     binaries: Sequence[Binary],
 ) -> tuple[Launch, ...]:
-    operands = {buffer.name for buffer in operands_of(problem, split_k=2)}
+    operands = {buffer.name for buffer in operands_of(problem, parts_bytes=1)}
     integers = _integers(problem)
 
     def argument(name: str, kind: str) -> Argument:
@@ -103,6 +103,7 @@ def _integers(problem: GemmProblem) -> dict[str, int]:
         "m": problem.m,
         "n": problem.n,
         "k": problem.k,
+        "batch": problem.batch,
         "a_pitch": place.a_pitch,
         "b_pitch": place.b_pitch,
         "c_pitch": problem.n,

@@ -1,0 +1,70 @@
+"""Runs compiled kernels through the native launcher, on operands that torch has. Imports torch."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from . import _core
+from .compile import Compiled, compile_candidates, why_dropped
+from .errors import NotBuiltError
+from .in_use import Work
+from .launches import Launch, launches_of
+from .settings import settings
+from .sources import accumulator_of
+
+
+class NativeRunner:
+    """The kernels of one `Work`, compiled, loaded on its GPU and bound to operands that lie as it says.
+
+    Raises NotBuiltError where they do not compile or do not fit the GPU, TritonMissingError where they must be compiled
+    and Triton is not installed, and what the launcher raises.
+    """
+
+    def __init__(self, work: Work) -> None:
+        problem, config = work.problem, work.config
+        compiled = compile_candidates(problem, [config], work.device, workers=1)[config]
+        unfit = (
+            why_dropped(compiled.resources, problem, work.device) if isinstance(compiled, Compiled) else compiled.reason
+        )
+        if unfit is not None or not isinstance(compiled, Compiled):
+            raise NotBuiltError(f"{config} cannot run {problem} on {work.device.name}: {unfit}")
+        launches = [_native_launch(each) for each in launches_of(problem, compiled, work.place)]
+        self._kernel = _launcher(work.ordinal).load(launches)
+        self._device = torch.device("cuda", work.ordinal)
+        parts = config.split_k * problem.batch * problem.m * problem.n
+        self._scratch = {
+            "parts": (parts, getattr(torch, accumulator_of(problem))),
+            "global_scratch": (self._kernel.scratch_bytes, torch.uint8),
+        }
+
+    def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
+        """Enqueues C = activation(A @ B + bias) on torch's current stream of the device."""
+        given = {"a": a, "b": b, "c": c} if bias is None else {"a": a, "b": b, "c": c, "bias": bias}
+        for name in self._kernel.operands:
+            if name not in given:
+                # from torch's allocator, which does not give it away before this stream is done with it
+                count, dtype = self._scratch[name]
+                given[name] = torch.empty(count, dtype=dtype, device=self._device)
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        self._kernel(stream, *(given[name].data_ptr() for name in self._kernel.operands))
+
+
+@functools.cache
+def _launcher(ordinal: int) -> Any:
+    native: Any = _core
+    return native.Launcher(library=settings().libcuda, ordinal=ordinal)
+
+
+def _native_launch(launch: Launch) -> _core.Launch:
+    return _core.Launch(
+        cubin=launch.cubin,
+        entry=launch.entry,
+        grid=launch.grid,
+        arguments=launch.arguments,
+        num_warps=launch.num_warps,
+        smem_bytes=launch.smem_bytes,
+        global_scratch_bytes=launch.global_scratch_bytes,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Linear(torch.nn.Linear):
 class Replaced:
     """The layers that `replace_linear` has changed, by their names in the model."""
 
-    layers: dict[str, torch.nn.Module]
+    layers: Mapping[str, torch.nn.Module]
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -56,7 +56,7 @@ class Replaced:
 
 def replace_linear(
     model: torch.nn.Module,
-    filter: Callable[[str, torch.nn.Module], bool] | None = None,  # noqa: A002 - reads best
+    filter: Callable[[str, torch.nn.Linear], bool] | None = None,  # noqa: A002 - reads best
 ) -> Replaced:
     """Has every torch.nn.Linear of the model compute by `gemm_tuner.matmul`; returns which, and how to undo it.
 
@@ -65,15 +65,17 @@ def replace_linear(
     and says whether to change it. Subclasses of torch.nn.Linear, and modules whose `forward` was replaced, are left
     alone: they compute something else.
     """
-    layers = {name: module for name, module in model.named_modules() if _is_plain(module)}
-    if filter is not None:
-        layers = {name: module for name, module in layers.items() if filter(name, module)}
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and _is_plain(module) and (filter is None or filter(name, module))
+    }
     for layer in layers.values():
         _make(layer, Linear)
     return Replaced(layers)
 
 
-def _is_plain(module: torch.nn.Module) -> bool:
+def _is_plain(module: torch.nn.Linear) -> bool:
     return type(module) is torch.nn.Linear and "forward" not in vars(module)
 
 

@@ -11,7 +11,7 @@ from . import _core
 from .compile import Compiled, compile_candidates, why_dropped
 from .errors import NotBuiltError
 from .in_use import Work
-from .launches import Launch, launches_of
+from .launches import launches_of
 from .settings import settings
 from .sources import accumulator_of
 
@@ -31,9 +31,8 @@ class NativeRunner:
         )
         if unfit is not None or not isinstance(compiled, Compiled):
             raise NotBuiltError(f"{config} cannot run {problem} on {work.device.name}: {unfit}")
-        launches = [_native_launch(each) for each in launches_of(problem, compiled, work.place)]
+        launches = [_core.Launch(**vars(each)) for each in launches_of(problem, compiled, work.place)]
         self._kernel = _launcher(work.ordinal).load(launches)
-        self._device = torch.device("cuda", work.ordinal)
         parts = config.split_k * problem.batch * problem.m * problem.n
         self._scratch = {
             "parts": (parts, getattr(torch, accumulator_of(problem))),
@@ -47,8 +46,8 @@ class NativeRunner:
             if name not in given:
                 # from torch's allocator, which does not give it away before this stream is done with it
                 count, dtype = self._scratch[name]
-                given[name] = torch.empty(count, dtype=dtype, device=self._device)
-        stream = torch.cuda.current_stream(self._device).cuda_stream
+                given[name] = torch.empty(count, dtype=dtype, device=a.device)
+        stream = torch.cuda.current_stream(a.device).cuda_stream
         self._kernel(stream, *(given[name].data_ptr() for name in self._kernel.operands))
 
 
@@ -56,15 +55,3 @@ class NativeRunner:
 def _launcher(ordinal: int) -> Any:
     native: Any = _core
     return native.Launcher(library=settings().libcuda, ordinal=ordinal)
-
-
-def _native_launch(launch: Launch) -> _core.Launch:
-    return _core.Launch(
-        cubin=launch.cubin,
-        entry=launch.entry,
-        grid=launch.grid,
-        arguments=launch.arguments,
-        num_warps=launch.num_warps,
-        smem_bytes=launch.smem_bytes,
-        global_scratch_bytes=launch.global_scratch_bytes,
-    )

@@ -218,6 +218,21 @@ else:
         assert len(seen.runners) == 1 and seen.runners[0].calls == 4
         assert all(torch.equal(results[0], each) for each in results[1:])
 
+    def test_a_replaced_model_trains() -> None:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.SiLU(), torch.nn.Linear(9, 4, bias=False))
+        x = random(2, 3, 6)
+        model(x).square().sum().backward()
+        want = [parameter.grad for parameter in model.parameters()]
+        model.zero_grad()
+        gt.replace_linear(model)
+        with tuned_on_cpu(TILED) as seen:
+            model(x).square().sum().backward()
+        torch.testing.assert_close([parameter.grad for parameter in model.parameters()], want, rtol=1e-4, atol=1e-5)
+        assert [(each.op, each.layout) for each in seen.problems] == [
+            ("addmm", "nt"), ("mm", "nt"), ("mm", "nn"), ("mm", "tn"), ("mm", "tn")
+        ]  # fmt: skip
+
     # choices
 
     PROBLEM = GemmProblem(m=24, n=40, k=80, dtype="float16")

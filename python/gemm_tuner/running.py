@@ -54,4 +54,6 @@ class NativeRunner:
 @functools.cache
 def _launcher(ordinal: int) -> Any:
     native: Any = _core
+    if not hasattr(native, "Launcher"):
+        raise NotBuiltError("this build of the extension has no launcher")
     return native.Launcher(library=settings().libcuda, ordinal=ordinal)

@@ -220,3 +220,21 @@ def test_importing_the_package_does_not_import_torch() -> None:
         "import sys, gemm_tuner as gt; assert 'torch' not in sys.modules; gt.matmul; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_graph_for_a_gpu_has_the_products_too() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def targets() -> list[object]:
+        graph = make_fx(lambda a, b: gt.matmul(a, b, activation="relu"))(a, b).graph
+        return [node.target for node in graph.nodes if node.op == "call_function"]
+
+    mm, relu = torch.ops.aten.mm.default, torch.ops.aten.relu.default
+    with FakeTensorMode():
+        a = torch.empty(3, 4, device="cuda", dtype=torch.float16)
+        b = torch.empty(4, 5, device="cuda", dtype=torch.float16)
+        assert [each for each in targets() if each in (OP, mm, relu)] == [mm, relu]
+        with torch.inference_mode():
+            assert [each for each in targets() if each in (OP, mm, relu)] == [mm, relu]
+        assert OP(a, b).device.type == "cuda"

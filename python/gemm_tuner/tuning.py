@@ -247,15 +247,20 @@ def current_kernels() -> frozenset[str]:
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
 
 
+def usable_kernels(records: Iterable[Record]) -> frozenset[str]:
+    """`current_kernels`, and the templates of Inductor's in the records that the installed torch has too."""
+    # a template belongs to its torch: the same version has the same one
+    templates = {each.kernel for each in records if each.versions.torch == installed_version("torch")}
+    return current_kernels() | {each for each in templates if each.startswith("inductor::")}
+
+
 def _already_known(
     wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None, *, measured: bool
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
     known = open_for_append(records).records
-    # a template belongs to its torch: the same version has the same one
-    templates = {each.kernel for each in known if each.versions.torch == installed_version("torch")}
-    kernels = current_kernels() | {each for each in templates if each.startswith("inductor::")}
+    kernels = usable_kernels(known)
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
     best: dict[tuple[GemmProblem, str], Record] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ._core import GemmProblem
-from .operand import MAX_ALIGNMENT
+from .operand import MAX_ALIGNMENT, Stored
 from .sources import ELEMENT_BYTES, adds_bias, is_scaled, product_count
 
 
@@ -45,12 +45,21 @@ def placement(problem: GemmProblem) -> Placement:
     a_pitch, b_pitch = (-(-length // aligned) * aligned for length in (a_length, b_length))
     if aligned < MAX_ALIGNMENT and a_pitch % (2 * aligned) == b_pitch % (2 * aligned) == 0:
         a_pitch, b_pitch = a_pitch + aligned, b_pitch + aligned
-    a_batch, b_batch = a_rows * a_pitch, b_rows * b_pitch
+    return placed(
+        problem,
+        Stored(a_transposed, aligned, a_pitch, a_rows * a_pitch),
+        Stored(b_transposed, aligned, b_pitch, b_rows * b_pitch),
+    )
+
+
+def placed(problem: GemmProblem, a: Stored, b: Stored) -> Placement:
+    """Where a model's own A and B of the problem are."""
+    a_transposed, b_transposed = (side == "t" for side in problem.layout)
     return Placement(
-        a_pitch=a_pitch,
-        b_pitch=b_pitch,
-        a_strides=(a_batch, 1, a_pitch) if a_transposed else (a_batch, a_pitch, 1),
-        b_strides=(b_batch, 1, b_pitch) if b_transposed else (b_batch, b_pitch, 1),
+        a_pitch=a.pitch,
+        b_pitch=b.pitch,
+        a_strides=(a.batch_stride, 1, a.pitch) if a_transposed else (a.batch_stride, a.pitch, 1),
+        b_strides=(b.batch_stride, 1, b.pitch) if b_transposed else (b.batch_stride, b.pitch, 1),
     )
 
 

@@ -136,6 +136,10 @@ class Trials:
         if "error" in answer:
             self.close()
             raise GpuLostError(f"The GPU cannot be used: {answer['error']}")
+        asked, found = self._where["sm_count"], answer["sm_count"]
+        if asked not in (0, found):
+            self.close()
+            raise GpuLostError(f"The GPU can be parted into {found} SMs where {asked} were asked for: ask for {found}.")
         if self._prepared is not None:
             self._ask(self._prepared.request())
 

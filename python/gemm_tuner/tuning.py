@@ -114,7 +114,9 @@ def tune(
         with contextlib.closing(settled(left, job)) as settling:
             for trials, outcome in settling:
                 if records is not None:
-                    append(records, [*trials, outcome.winner])
+                    append(records, [*trials, *([outcome.winner] if outcome else [])])
+                if outcome is None:  # what broke it is known, and now `settling` says so
+                    continue
                 outcomes[outcome.winner.problem] = outcome
                 spent_s, undone = time.monotonic() - started_s, len(wanted) - len(outcomes)
                 left_s = spent_s / (len(left) - undone) * undone
@@ -133,7 +135,7 @@ def tune(
     )
 
 
-Settled = Generator[tuple[list[Record], Outcome], None, None]
+Settled = Generator[tuple[list[Record], Outcome | None], None, None]
 
 
 class _Job(NamedTuple):
@@ -192,6 +194,8 @@ def _measured(left: Sequence[CountedProblem], job: _Job) -> Settled:
         for problem, results in compiled:
             found = _raced(problem, results, job, trials, checks[problem], pool)
             yield settle_race(counted[problem], found, job.device, job.versions)
+            if found.lost is not None:
+                raise found.lost
     yield from _predicted([each for each in left if each.problem not in counted], job)
 
 
@@ -243,15 +247,20 @@ def current_kernels() -> frozenset[str]:
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
 
 
+def usable_kernels(records: Iterable[Record]) -> frozenset[str]:
+    """`current_kernels`, and the templates of Inductor's in the records that the installed torch has too."""
+    # a template belongs to its torch: the same version has the same one
+    templates = {each.kernel for each in records if each.versions.torch == installed_version("torch")}
+    return current_kernels() | {each for each in templates if each.startswith("inductor::")}
+
+
 def _already_known(
     wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None, *, measured: bool
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
     known = open_for_append(records).records
-    # a template belongs to its torch: the same version has the same one
-    templates = {each.kernel for each in known if each.versions.torch == installed_version("torch")}
-    kernels = current_kernels() | {each for each in templates if each.startswith("inductor::")}
+    kernels = usable_kernels(known)
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
     best: dict[tuple[GemmProblem, str], Record] = {}

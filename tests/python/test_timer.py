@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import gemm_tuner as gt
-import timer_overhead
 from conftest import StandIn
 from doubles.stand_in import KernelTime, fake_image, write_times
 from gemm_tuner import _core
@@ -390,10 +389,3 @@ def test_real_kernels_load_with_the_parameters_that_they_take(
     assert struct.unpack("<I", timer.read("verdict")[:4]) == (7 if behaviour else 0,)
     adding_us = 10 * (len(candidate.binaries) - 1)  # what the double says of kernels that it was not told of
     assert timer.time(handle) == pytest.approx([40 + adding_us], rel=1e-3)
-
-
-def test_the_benchmark_of_a_trial_runs_on_the_double() -> None:
-    short, long = timer_overhead.on_the_double()
-    assert (short.latency_us, long.latency_us) == (2.0, 200.0)
-    assert short.launches > long.launches == 1
-    assert 0 < long.overhead_us < 1e4

@@ -178,7 +178,7 @@ def asked(inputs: Any, op: str) -> Asked | str:
     except ValueError as error:
         return f"{op}: {error}"
     is_hint = not all(isinstance(size, (int, sympy.Integer)) for size in sizes)
-    return Asked(problem, is_hint, max(alignment for _, alignment in (each.stored() for each in operands)))
+    return Asked(problem, is_hint, max(each.stored().alignment for each in operands))
 
 
 def _hint(size: Any) -> int:

@@ -12,6 +12,7 @@ from gemm_tuner.binary_cache import Binary
 from gemm_tuner.compile import Compiled, Failed, why_dropped
 from gemm_tuner.launches import launches_of
 from gemm_tuner.measuring import MAX_FAULTS
+from gemm_tuner.sources import workspace_bytes
 from gemm_tuner.trials import TrialError, Trials
 from sweep_file import Choice, Row
 
@@ -48,7 +49,8 @@ class ProblemSweep:
         try:
             if isinstance(self._checks, Failed):
                 raise TrialError(f"its results cannot be checked: {self._checks.reason}")
-            trials.prepare(self._problem, self._checks, split_k=max((each.split_k for each in alive), default=1))
+            parts_bytes = max((workspace_bytes(self._problem, each) for each in alive), default=0)
+            trials.prepare(self._problem, self._checks, parts_bytes=parts_bytes)
             for turn in range(rounds):
                 self._round(trials, alive, turn, times, clocks_mhz)
                 alive = _hopeful(alive, times, HOPELESS.get(turn))

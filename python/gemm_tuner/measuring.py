@@ -12,6 +12,7 @@ from .binary_cache import Binary
 from .compile import Compiled, Failed, why_dropped
 from .errors import GpuLostError
 from .launches import Launch, launches_of
+from .sources import workspace_bytes
 from .trials import TrialError, Trials
 
 MAX_FAULTS = 2  # of one problem's candidates: then it is left with ATen, whatever the others might do
@@ -50,15 +51,16 @@ def measure(
     """Races the candidates, best predicted first, and the library's kernel.
 
     checks: what results are checked with, as `compile_checks` gives it. variants: configs that differ from candidates
-    in group_m and split_k alone; those of the leaders are compiled by `compile_one` and raced too.
+    in group_m, split_k, family and ctas alone; those of the leaders are compiled by `compile_one` and raced too.
     """
     field_of = _Field(problem, device, dict(candidates), compile_one)
     found = Measured(compiled=field_of.compiled)
     runners = [config for config in candidates if field_of.why_out(config) is None]
     found.failed.update({config: field_of.why_out(config) or "" for config in candidates if config not in runners})
     started_s = time.monotonic()
+    parts_bytes = max((workspace_bytes(problem, each) for each in (*runners, *variants)), default=0)
     try:
-        trials.prepare(problem, checks, split_k=max((each.split_k for each in (*runners, *variants)), default=1))
+        trials.prepare(problem, checks, parts_bytes=parts_bytes)
     except TrialError as error:
         found.given_up = f"nothing of it can be timed: {error}"
         return found

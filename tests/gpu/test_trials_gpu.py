@@ -19,6 +19,7 @@ from gemm_tuner._core import Timer
 from gemm_tuner.compile import Compiled, CompilePool, Kernel, compile_candidates, compile_checks
 from gemm_tuner.errors import GpuLostError
 from gemm_tuner.launches import Launch, launches_of
+from gemm_tuner.sources import workspace_bytes
 from gemm_tuner.trials import TrialError, Trials
 from gpu.partition import reached_sms
 from sweep_file import spec_of
@@ -80,7 +81,7 @@ class Bench:
             launches[config] = launches_of(problem, result)
         ((_, checks),) = compile_checks([problem], code or self.here, **asked)
         assert isinstance(checks, tuple), checks
-        self.trials.prepare(problem, checks, split_k=max((each.split_k for each in configs), default=1))
+        self.trials.prepare(problem, checks, parts_bytes=max(workspace_bytes(problem, each) for each in configs))
         return launches
 
     def median_us(self, config: gt.GemmConfig | None, launches: Sequence[Launch] = ()) -> float:

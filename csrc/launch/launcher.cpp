@@ -27,6 +27,15 @@ bool Home::is_current() const {
   return driver.cuCtxGetDevice.address(&its_device) == cuda::success && its_device == device;
 }
 
+/// Unloading takes the context too, whoever lets go of the kernel last, and wherever. In a process that ends, or after
+/// a fault, the driver may give none any more: what is left to unload then goes with the process.
+void Home::end(const LoadedFunction* function) const noexcept {
+  cuda::Context popped = nullptr;
+  const bool pushed = driver.cuCtxPushCurrent.address(context) == cuda::success;
+  delete function;
+  if (pushed) driver.cuCtxPopCurrent.address(&popped);
+}
+
 std::size_t LoadedKernel::operand(const std::string& name) {
   const auto found = std::find(operands_.begin(), operands_.end(), name);
   if (found != operands_.end()) return static_cast<std::size_t>(found - operands_.begin());
@@ -92,16 +101,18 @@ int Launcher::loaded() const {
 
 std::shared_ptr<const LoadedFunction> Launcher::function_of(const Launch& launch) {
   const std::lock_guard lock(mutex_);  // two threads that ask for the same kernel load it once
-  std::shared_ptr<const LoadedFunction>& kept = functions_[Key(launch.cubin, launch.entry, launch.smem_bytes)];
+  const Key key(launch.cubin, launch.entry, launch.smem_bytes);
+  const auto found = functions_.find(key);
+  std::shared_ptr<const LoadedFunction> function = found == functions_.end() ? nullptr : found->second;
   home_->in_context([&] {
-    if (!kept) {
-      // unloading takes the context too, whoever lets go of the kernel last, and wherever
-      kept = {new LoadedFunction(home_->driver, home_->device, launch),
-              [home = home_](const LoadedFunction* function) { home->in_context([&] { delete function; }); }};
+    if (function == nullptr) {
+      function = {new LoadedFunction(home_->driver, home_->device, launch),
+                  [home = home_](const LoadedFunction* ended) { home->end(ended); }};
     }
-    kept->verify_parameters(home_->driver, launch);
+    function->verify_parameters(home_->driver, launch);
   });
-  return kept;
+  functions_.emplace(key, function);
+  return function;
 }
 
 }  // namespace gemm_tuner

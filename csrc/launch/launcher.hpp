@@ -26,6 +26,7 @@ struct Home {
     act();
   }
   bool is_current() const;
+  void end(const LoadedFunction* function) const noexcept;
 
   Driver driver;
   cuda::Device device;

@@ -864,7 +864,7 @@ class LoadedKernel:
         """
 
 class Launcher:
-    """Loads kernels on a GPU, in its primary context; each cubin once, for as long as the Launcher or a kernel is there.
+    """Loads kernels on a GPU, in its primary context: each cubin once, until the Launcher and its kernels are gone.
 
     A CUDA graph that captured a launch needs its kernel to stay: keep the Launcher while such a graph may run. Its
     length is the number of functions loaded.

@@ -146,6 +146,15 @@ TEST(Launcher, WhatIsAskedIsChecked) {
   expect_says(sentence_of<NoDeviceError>([&] { Launcher(stand_in.open(), 5); }), "5");
 }
 
+TEST(Launcher, ADriverThatAnswersNoMoreIsLeftInPeace) {
+  const StandIn stand_in("");
+  auto launcher = std::make_unique<Launcher>(stand_in.open(), 0);
+  launcher->load({product()});
+  const StandIn gone("fault.cuCtxPushCurrent_v2=4");
+  launcher.reset();
+  EXPECT_EQ(gone.calls("cuLibraryUnload"), 1);
+}
+
 class LauncherFault : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(LauncherFault, IsReportedByNameAndLeaksNothing) {

@@ -41,12 +41,12 @@ def product(**options: Any) -> Launch:
     return Launch(**{**fields, **options})
 
 
-@pytest.fixture
-def kernel(double: StandIn) -> LoadedKernel:
+def loaded(double: StandIn) -> LoadedKernel:
     return Launcher(library=str(double.path)).load([product()])
 
 
-def test_a_kernel_is_launched_by_addresses(double: StandIn, kernel: LoadedKernel) -> None:
+def test_a_kernel_is_launched_by_addresses(double: StandIn) -> None:
+    kernel = loaded(double)
     assert kernel.operands == ("a", "b", "c")
     assert kernel.scratch_bytes == 0
     kernel(5 << 32, 16, 32, 2**63)
@@ -66,7 +66,8 @@ def test_the_launcher_loads_each_kernel_once(double: StandIn) -> None:
     assert [each.grid[0] for each in double.launched()] == [3, 9]
 
 
-def test_wrong_launches_are_told(double: StandIn, kernel: LoadedKernel) -> None:
+def test_wrong_launches_are_told(double: StandIn) -> None:
+    kernel = loaded(double)
     launcher = Launcher(library=str(double.path))
     with pytest.raises(ValueError, match="takes 6 parameters"):
         launcher.load([product(arguments=["a"])])
@@ -98,7 +99,7 @@ def test_threads_launch_at_once_and_each_its_own(double: StandIn) -> None:
 
 def test_a_refused_launch_is_a_driver_error(double: StandIn) -> None:
     double.tell("fault.cuLaunchKernel=719")
-    kernel = Launcher(library=str(double.path)).load([product()])
+    kernel = loaded(double)
     with pytest.raises(DriverError, match="cuLaunchKernel failed") as raised:
         kernel(0, 1, 2, 3)
     assert raised.value.code == "CUDA_ERROR_LAUNCH_FAILED"

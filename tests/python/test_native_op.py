@@ -47,19 +47,16 @@ def double(stand_in: StandIn) -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def native(double: StandIn, library: torch.library.Library) -> NativeOp:
-    return NativeOp(namespace=NAMESPACE, name="launch", key="CPU", arguments="TTtsi", libtorch_cpu=LIBTORCH)
+def native(double: StandIn, library: torch.library.Library) -> Iterator[NativeOp]:
+    made = NativeOp(namespace=NAMESPACE, name="launch", key="CPU", arguments="TTtsi", libtorch_cpu=LIBTORCH)
+    yield made
+    made.clear()  # pytest lets go of it after the double has counted
 
 
 @pytest.fixture
 def call(native: NativeOp) -> Call:
     found: Call = torch.ops.gemm_tuner_test.launch.default
     return found
-
-
-@pytest.fixture
-def kernel(double: StandIn) -> LoadedKernel:
-    return loaded(double)
 
 
 def loaded(double: StandIn, entries: str = "tiled(pppi)", *names: str) -> LoadedKernel:
@@ -81,9 +78,8 @@ def learn(native: NativeOp, kernel: LoadedKernel, **places: Any) -> None:
     native.launch(key, kernel, operands={"a": 0, "b": 1, "c": C, **places}, result="c")
 
 
-def test_a_call_launches_what_it_was_told_to(
-    double: StandIn, native: NativeOp, call: Call, kernel: LoadedKernel
-) -> None:
+def test_a_call_launches_what_it_was_told_to(double: StandIn, native: NativeOp, call: Call) -> None:
+    kernel = loaded(double)
     a, b = operands()
     assert call(a, b) is None
     learn(native, kernel)
@@ -96,7 +92,8 @@ def test_a_call_launches_what_it_was_told_to(
     assert len(native) == 1
 
 
-def test_another_call_is_another_key(double: StandIn, native: NativeOp, call: Call, kernel: LoadedKernel) -> None:
+def test_another_call_is_another_key(double: StandIn, native: NativeOp, call: Call) -> None:
+    kernel = loaded(double)
     a, b = operands()
     call(a, b)
     learn(native, kernel)
@@ -135,7 +132,8 @@ def test_a_call_is_handed_on(native: NativeOp, call: Call) -> None:
     assert call(a, b) is None
 
 
-def test_nothing_is_kept_of_a_call(native: NativeOp, call: Call, kernel: LoadedKernel) -> None:
+def test_nothing_is_kept_of_a_call(double: StandIn, native: NativeOp, call: Call) -> None:
+    kernel = loaded(double)
     a, b = operands()
     bias = torch.zeros(N)
     call(a, b, bias)
@@ -151,7 +149,8 @@ def test_nothing_is_kept_of_a_call(native: NativeOp, call: Call, kernel: LoadedK
     assert storage.data_ptr() == a.data_ptr()
 
 
-def test_threads_call_and_learn_at_once(double: StandIn, native: NativeOp, call: Call, kernel: LoadedKernel) -> None:
+def test_threads_call_and_learn_at_once(double: StandIn, native: NativeOp, call: Call) -> None:
+    kernel = loaded(double)
     wrong: list[object] = []
 
     def work(thread: int) -> None:
@@ -188,7 +187,8 @@ def test_what_a_thread_missed_is_its_own(native: NativeOp, call: Call) -> None:
     assert native.missed() is not None
 
 
-def test_wrong_answers_are_told(native: NativeOp, call: Call, kernel: LoadedKernel) -> None:
+def test_wrong_answers_are_told(double: StandIn, native: NativeOp, call: Call) -> None:
+    kernel = loaded(double)
     call(*operands())
     key = native.missed()
     assert key is not None
@@ -210,17 +210,20 @@ def test_wrong_answers_are_told(native: NativeOp, call: Call, kernel: LoadedKern
     assert len(native) == 0
 
 
-def test_what_goes_wrong_in_a_call_is_raised(
-    double: StandIn, native: NativeOp, call: Call, kernel: LoadedKernel
-) -> None:
+def test_what_goes_wrong_in_a_call_is_raised(double: StandIn, native: NativeOp, call: Call) -> None:
+    double.tell("fault.cuLaunchKernel=719")
+    kernel = loaded(double)
     a, b = operands()
     call(a, b)
     learn(native, kernel)
-    double.tell("fault.cuLaunchKernel=719")
     with pytest.raises(RuntimeError, match="cuLaunchKernel failed with CUDA_ERROR_LAUNCH_FAILED"):
         call(a, b)
-    double.tell("log=1")
     assert call(a, b, None, "relu") is None
+    key = native.missed()
+    assert key is not None
+    native.hand_on(key, "aten::mm", [0, 2])
+    with pytest.raises(RuntimeError, match="argument 2 is absent: aten::mm cannot be given it"):
+        call(a, b, None, "relu")
 
 
 def test_what_cannot_be_registered_is_told(native: NativeOp) -> None:
@@ -232,7 +235,7 @@ def test_what_cannot_be_registered_is_told(native: NativeOp) -> None:
         make(arguments="TX")
     with pytest.raises(ValueError, match="up to 8"):
         make(arguments="T" * 9)
-    with pytest.raises(RuntimeError, match="has not loaded /nowhere/libtorch_cpu.so"):
+    with pytest.raises(RuntimeError, match="has not loaded /nowhere/libtorch_cpu"):
         make(libtorch_cpu="/nowhere/libtorch_cpu.so")
     with pytest.raises(RuntimeError, match="aoti_torch_library_init_impl failed"):
         make(key="NoSuchKey")

@@ -109,7 +109,8 @@ class RecordsInUse:
         if choice.record is None and self._on_miss == "tune":
             from .tuning import tune
 
-            result = tune([problem], measured=True, kernel="gemm_tuner", records=settings().cache_dir / TUNED)
+            path = settings().cache_dir / TUNED
+            result = tune([problem], device, measured=True, kernel="gemm_tuner", records=path)
             self._records += tuple(outcome.winner for outcome in result.outcomes)
             self._known = Choices(self._records)
             choice = self._known.choice_for(problem, device)

@@ -319,8 +319,10 @@ else:
 
         asked: list[GemmProblem] = []
 
-        def tune(problems: list[GemmProblem], *, records: Path, **given: object) -> SimpleNamespace:
-            assert given == {"measured": True, "kernel": "gemm_tuner"}
+        def tune(
+            problems: list[GemmProblem], device: gt.DeviceSpec, *, records: Path, **given: object
+        ) -> SimpleNamespace:
+            assert device == DEVICE and given == {"measured": True, "kernel": "gemm_tuner"}
             asked.extend(problems)
             found = [winner(each, TILED) for each in problems]
             records.parent.mkdir(exist_ok=True)

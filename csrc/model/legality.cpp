@@ -10,6 +10,7 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int max_threads_per_cta = 1024;  // CUDA C++ Programming Guide, every compute capability
+constexpr int max_grid_y = 65535;          // CTAs along a grid's second axis, likewise
 constexpr int first_bfloat16 = 80;
 constexpr int first_float8 = 89;
 constexpr int first_copy_engine = 90;     // that reads tiles by descriptor (TMA, PTX ISA "cp.async.bulk.tensor")
@@ -38,6 +39,11 @@ int registers_of_a_thread(const GemmConfig& config, const DeviceSpec& device) {
   return std::min(max_registers_per_thread, device.registers_per_sm / (threads_per_warp * config.num_warps));
 }
 
+/// Of the kernels that give each matrix its own place along the grid's second axis.
+bool outgrows_grid(const GemmProblem& problem, const GemmConfig& config) {
+  return !has_fixed_grid(config.family) && problem.batch > max_grid_y;
+}
+
 /// Why the copy engine cannot fetch the tiles; empty where it can.
 std::string copy_engine_trouble(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device) {
   const std::string of = "tiles are fetched by the copy engine ";
@@ -64,6 +70,7 @@ Refusal refusal(const GemmProblem& problem, const GemmConfig& config, const Devi
   if (config.block_k < min_block_k(problem.a_dtype)) return Refusal::block_k;
   if (problem.op == Op::mm_plus_mm && config.block_k >= problem.k) return Refusal::single_block;
   if (problem.op == Op::mm_plus_mm && config.family != Family::tiled) return Refusal::no_kernel;
+  if (outgrows_grid(problem, config)) return Refusal::batch;
   if (config.family == Family::persistent_tma && !copy_engine_trouble(problem, config, device).empty()) {
     return Refusal::copy_engine;
   }
@@ -96,6 +103,9 @@ std::optional<std::string> why_illegal(const GemmProblem& problem, const GemmCon
              " for k=" + std::to_string(problem.k) + "; Inductor leaves such configs out";
     case Refusal::no_kernel:
       return "mm_plus_mm has a kernel of family tiled alone, got " + std::string(to_string(config.family));
+    case Refusal::batch:
+      return "a grid has room for " + std::to_string(max_grid_y) +
+             " matrices, got batch=" + std::to_string(problem.batch);
     case Refusal::copy_engine:
       return copy_engine_trouble(problem, config, device);
     case Refusal::threads:

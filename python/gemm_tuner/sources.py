@@ -165,6 +165,24 @@ def _rows_of_a_sum(config: GemmConfig) -> int:
     return min(config.block_m, max(1, REDUCTION_BLOCK_M * REDUCTION_BLOCK_N // config.block_n))
 
 
+def offsets_fit(problem: GemmProblem, *, a_pitch: int, b_pitch: int, c_pitch: int) -> bool:
+    """Do the problem's kernels reach every element of operands with so many elements from row to row as stored?
+
+    They are compiled for the sizes alone: where contiguous matrices need no 64-bit offsets, none are computed, and one
+    that is a narrow part of a huge one must be copied first. Pitches themselves are 32-bit numbers.
+    """
+    a_rows = problem.k if problem.layout[0] == "t" else problem.m
+    b_rows = problem.n if problem.layout[1] == "t" else problem.k
+    matrices = (a_rows, a_pitch), (b_rows, b_pitch), (problem.m, c_pitch)
+    if _index64(problem):
+        return all(pitch < _INT32_LIMIT for _, pitch in matrices)
+    return all(rows * pitch < _INT32_LIMIT for rows, pitch in matrices)
+
+
+def _index64(problem: GemmProblem) -> bool:
+    return max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n) >= _INT32_LIMIT
+
+
 def only_inductor_has_it(problem: GemmProblem) -> bool:
     """Is the problem one that a template of Inductor computes and no kernel of this package?"""
     return problem.op == "mm_plus_mm"
@@ -271,7 +289,6 @@ def _power_of_two_in(size: int) -> int:
 
 def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Constant]:
     a_transposed, b_transposed = (side == "t" for side in problem.layout)
-    elements = max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n)
     return {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
@@ -282,7 +299,7 @@ def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Co
         "EVEN_M": problem.m % config.block_m == 0,
         "EVEN_N": problem.n % config.block_n == 0,
         "EVEN_K": problem.k % config.block_k == 0,
-        "INDEX64": elements >= _INT32_LIMIT,
+        "INDEX64": _index64(problem),
         "PRECISION": problem.precision if problem.a_dtype == "float32" else "ieee",
         "ACCUMULATOR": accumulator_of(problem),
     }

@@ -86,6 +86,20 @@ TEST(Legality, ASumOfTwoProductsLoopsMoreThanOnceAndInOnePart) {
   expect_legal(p, config_of(64, 64, 32, 4, 3, 2), round_device());
 }
 
+TEST(Legality, ABatchHasToFitInTheGrid) {
+  GemmProblem p = problem_of(64, 64, 128);
+  p.op = Op::bmm;
+  p.batch = 65535;
+  expect_legal(p, config_of(64, 64, 32), round_device());
+  p.batch = 65536;
+  expect_refused(Refusal::batch, "a grid has room for 65535 matrices, got batch=65536", p, config_of(64, 64, 32),
+                 round_device());
+  GemmConfig dealt = config_of(64, 64, 32);
+  dealt.family = Family::persistent;
+  dealt.ctas = 28;
+  expect_legal(p, dealt, round_device());
+}
+
 TEST(Legality, SharedMemoryIsWhatTheArchitectureAllows) {
   // a tile of A and one of B: (128 + 128) * 64 * 2 = 32768 bytes, once per stage but one
   const GemmProblem p = problem_of(512, 512, 512);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "device/driver.hpp"
+#include "device/query.hpp"
 
 namespace gemm_tuner {
 
@@ -45,6 +46,25 @@ class Current {
  private:
   const Driver& driver_;
 };
+
+/// Calls `act` in the current context where there is one on this device, so that a partition or an MPS share of it
+/// holds, else in the device's primary context.
+template <class Act>
+auto in_context(const Driver& driver, cuda::Device device, Act act) {
+  if (current_context(driver, device) != nullptr) return act();
+  cuda::Context primary = nullptr;
+  driver.call(driver.cuDevicePrimaryCtxRetain, &primary, device);
+  const Owned<cuda::Device> retained(device, driver.cuDevicePrimaryCtxRelease);
+  const Current current(driver, primary);
+  return act();
+}
+
+/// image: a cubin or PTX, ended by a zero.
+inline Owned<cuda::Module> load_module(const Driver& driver, const std::string& image) {
+  cuda::Module module = nullptr;
+  driver.call(driver.cuModuleLoadData, &module, image.c_str());
+  return {module, driver.cuModuleUnload};
+}
 
 inline Owned<cuda::Address> allocate_bytes(const Driver& driver, std::size_t bytes) {
   cuda::Address address = 0;

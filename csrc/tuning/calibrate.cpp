@@ -7,8 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "device/query.hpp"
-#include "tuning/scope.hpp"
+#include "device/owned.hpp"
 #include "tuning/spread.hpp"
 
 namespace gemm_tuner {
@@ -41,9 +40,6 @@ constexpr double sustained_ns = 1e9;  // in all: power limits react within some 
 class Bench {
  public:
   Bench(const Driver& driver, const DeviceSpec& asked, const std::string& memory_ptx, const std::string& tensor_ptx);
-  Bench(const Bench&) = delete;
-  Bench& operator=(const Bench&) = delete;
-  ~Bench();
 
   /// Reads `bytes` of the buffer, a multiple of read_unit, `passes` times over.
   double read_gbs(unsigned ctas, std::uint64_t bytes, unsigned passes);
@@ -64,12 +60,12 @@ class Bench {
   }
   template <class Act>
   double elapsed_us(Act act) const {
-    driver_.call(driver_.cuEventRecord, start_, nullptr);
+    driver_.call(driver_.cuEventRecord, start_.get(), nullptr);
     act();
-    driver_.call(driver_.cuEventRecord, stop_, nullptr);
-    driver_.call(driver_.cuEventSynchronize, stop_);
+    driver_.call(driver_.cuEventRecord, stop_.get(), nullptr);
+    driver_.call(driver_.cuEventSynchronize, stop_.get());
     float ms = 0;
-    driver_.call(driver_.cuEventElapsedTime, &ms, start_, stop_);
+    driver_.call(driver_.cuEventElapsedTime, &ms, start_.get(), stop_.get());
     return 1e3 * static_cast<double>(ms);
   }
   cuda::Function kernel(cuda::Module module, const std::string& name) const {
@@ -79,17 +75,16 @@ class Bench {
   }
   std::vector<Span> spans() const;
   void allocate(const DeviceSpec& asked);
-  void release();
 
   const Driver& driver_;
   unsigned sms_;
   std::uint64_t bytes_ = 0;
-  cuda::Module memory_ = nullptr;
-  cuda::Module tensor_ = nullptr;
-  cuda::Event start_ = nullptr;
-  cuda::Event stop_ = nullptr;
-  cuda::Address buffer_ = 0;
-  cuda::Address spans_ = 0;
+  Owned<cuda::Module> memory_;
+  Owned<cuda::Module> tensor_;
+  Owned<cuda::Event> start_;
+  Owned<cuda::Event> stop_;
+  Owned<cuda::Address> buffer_;
+  Owned<cuda::Address> spans_;
 };
 
 /// What a grid reads with one load of each thread, four times: the least that it can be given.
@@ -97,20 +92,14 @@ std::uint64_t read_unit(unsigned ctas) { return 4ULL * ctas * stream_threads * l
 
 Bench::Bench(const Driver& driver, const DeviceSpec& asked, const std::string& memory_ptx,
              const std::string& tensor_ptx)
-    : driver_(driver), sms_(static_cast<unsigned>(asked.available_sms)) {
-  try {
-    driver_.call(driver_.cuModuleLoadData, &memory_, memory_ptx.c_str());
-    driver_.call(driver_.cuModuleLoadData, &tensor_, tensor_ptx.c_str());
-    driver_.call(driver_.cuEventCreate, &start_, 0U);
-    driver_.call(driver_.cuEventCreate, &stop_, 0U);
-    allocate(asked);
-  } catch (...) {
-    release();
-    throw;
-  }
+    : driver_(driver),
+      sms_(static_cast<unsigned>(asked.available_sms)),
+      memory_(load_module(driver, memory_ptx)),
+      tensor_(load_module(driver, tensor_ptx)),
+      start_(create_event(driver)),
+      stop_(create_event(driver)) {
+  allocate(asked);
 }
-
-Bench::~Bench() { release(); }
 
 void Bench::allocate(const DeviceSpec& asked) {
   std::size_t free_bytes = 0;
@@ -126,40 +115,31 @@ void Bench::allocate(const DeviceSpec& asked) {
                            " MiB of its memory are free, and a quarter of that is too little beside an L2 of " +
                            std::to_string(l2 >> 10) + " KiB. Free some memory and try again.");
   }
-  driver_.call(driver_.cuMemAlloc, &buffer_, bytes_);
-  driver_.call(driver_.cuMemAlloc, &spans_, sms_ * sizeof(Span));
-  driver_.call(driver_.cuMemsetD32, buffer_, 0U, bytes_ / sizeof(std::uint32_t));
-}
-
-void Bench::release() {
-  if (spans_ != 0) driver_.cuMemFree.address(spans_);
-  if (buffer_ != 0) driver_.cuMemFree.address(buffer_);
-  if (stop_ != nullptr) driver_.cuEventDestroy.address(stop_);
-  if (start_ != nullptr) driver_.cuEventDestroy.address(start_);
-  if (tensor_ != nullptr) driver_.cuModuleUnload.address(tensor_);
-  if (memory_ != nullptr) driver_.cuModuleUnload.address(memory_);
+  buffer_ = allocate_bytes(driver_, bytes_);
+  spans_ = allocate_bytes(driver_, sms_ * sizeof(Span));
+  driver_.call(driver_.cuMemsetD32, buffer_.get(), 0U, bytes_ / sizeof(std::uint32_t));
 }
 
 double Bench::read_gbs(unsigned ctas, std::uint64_t bytes, unsigned passes) {
-  const cuda::Function read = kernel(memory_, "read");
+  const cuda::Function read = kernel(memory_.get(), "read");
   const double us =
-      elapsed_us([&] { launch(read, ctas, stream_threads, buffer_, bytes / load_bytes, passes, spans_); });
+      elapsed_us([&] { launch(read, ctas, stream_threads, buffer_.get(), bytes / load_bytes, passes, spans_.get()); });
   return static_cast<double>(bytes) * passes / us * 1e-3;
 }
 
 double Bench::copy_gbs(unsigned ctas) {
-  const cuda::Function copy = kernel(memory_, "copy");
+  const cuda::Function copy = kernel(memory_.get(), "copy");
   const std::uint64_t half = bytes_ / 2;
   const double us = elapsed_us([&] {
     for (unsigned pass = 0; pass < dram_passes; ++pass) {
-      launch(copy, ctas, stream_threads, buffer_, buffer_ + half, half / load_bytes);
+      launch(copy, ctas, stream_threads, buffer_.get(), buffer_.get() + half, half / load_bytes);
     }
   });
   return static_cast<double>(dram_passes * bytes_) / us * 1e-3;
 }
 
 double Bench::launch_us(int in_a_row) {
-  const cuda::Function nothing = kernel(memory_, "nothing");
+  const cuda::Function nothing = kernel(memory_.get(), "nothing");
   return elapsed_us([&] {
            for (int i = 0; i < in_a_row; ++i) launch(nothing, 1, chase_threads);
          }) /
@@ -168,22 +148,22 @@ double Bench::launch_us(int in_a_row) {
 
 std::vector<Span> Bench::spans() const {
   std::vector<Span> result(sms_);
-  driver_.call(driver_.cuMemcpyDtoH, result.data(), spans_, result.size() * sizeof(Span));
+  driver_.call(driver_.cuMemcpyDtoH, result.data(), spans_.get(), result.size() * sizeof(Span));
   return result;
 }
 
-void Bench::link(unsigned lines) { launch(kernel(memory_, "link"), sms_, stream_threads, buffer_, lines); }
+void Bench::link(unsigned lines) { launch(kernel(memory_.get(), "link"), sms_, stream_threads, buffer_.get(), lines); }
 
 std::vector<Span> Bench::chase(unsigned lines) {
-  driver_.call(driver_.cuMemsetD32, spans_, 0U, sms_ * sizeof(Span) / sizeof(std::uint32_t));
-  launch(kernel(memory_, "chase"), sms_, chase_threads, buffer_, lines, hops, spans_);
+  driver_.call(driver_.cuMemsetD32, spans_.get(), 0U, sms_ * sizeof(Span) / sizeof(std::uint32_t));
+  launch(kernel(memory_.get(), "chase"), sms_, chase_threads, buffer_.get(), lines, hops, spans_.get());
   driver_.call(driver_.cuCtxSynchronize);
   return spans();
 }
 
 std::vector<Span> Bench::multiply(const std::string& dtype, unsigned iterations) {
-  driver_.call(driver_.cuMemsetD32, spans_, 0U, sms_ * sizeof(Span) / sizeof(std::uint32_t));
-  launch(kernel(tensor_, "multiply_" + dtype), sms_, tensor_threads, iterations, spans_);
+  driver_.call(driver_.cuMemsetD32, spans_.get(), 0U, sms_ * sizeof(Span) / sizeof(std::uint32_t));
+  launch(kernel(tensor_.get(), "multiply_" + dtype), sms_, tensor_threads, iterations, spans_.get());
   driver_.call(driver_.cuCtxSynchronize);
   return spans();
 }

@@ -71,10 +71,8 @@ Kernel::Kernel(const Driver& driver, const Launch& launch, const Arena& arena)
       smem_bytes_(static_cast<unsigned>(launch.smem_bytes)) {
   validate(launch);
   for (std::size_t axis = 0; axis < 3; ++axis) grid_[axis] = static_cast<unsigned>(launch.grid[axis]);
-  cuda::Module module = nullptr;
-  driver.call(driver.cuModuleLoadData, &module, launch.cubin.c_str());
-  module_ = {module, driver.cuModuleUnload};
-  driver.call(driver.cuModuleGetFunction, &function_, module, launch.entry.c_str());
+  module_ = load_module(driver, launch.cubin);
+  driver.call(driver.cuModuleGetFunction, &function_, module_.get(), launch.entry.c_str());
   verify_parameters(driver, function_, launch);
   if (launch.smem_bytes > usual_smem_bytes) {
     driver.call(driver.cuFuncSetAttribute, function_, cuda::function_max_dynamic_smem_bytes, launch.smem_bytes);

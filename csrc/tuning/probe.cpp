@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "device/query.hpp"
-#include "tuning/scope.hpp"
+#include "device/owned.hpp"
 
 namespace gemm_tuner {
 namespace {
@@ -28,17 +27,14 @@ void require_capability(const Driver& driver, cuda::Device device) {
 
 /// Loads, launches and reads back in the context that is current.
 std::vector<unsigned> marks_of_launch(const Driver& driver, unsigned ctas, const std::string& ptx) {
-  cuda::Module module = nullptr;
-  driver.call(driver.cuModuleLoadData, &module, ptx.c_str());
-  const OnExit unload([&] { driver.cuModuleUnload.address(module); });
+  const Owned<cuda::Module> module = load_module(driver, ptx);
   cuda::Function mark_sm = nullptr;
-  driver.call(driver.cuModuleGetFunction, &mark_sm, module, "gemm_tuner_mark_sm");
+  driver.call(driver.cuModuleGetFunction, &mark_sm, module.get(), "gemm_tuner_mark_sm");
 
   std::vector<unsigned> marks(slots);
   const std::size_t bytes = marks.size() * sizeof(unsigned);
-  cuda::Address buffer = 0;
-  driver.call(driver.cuMemAlloc, &buffer, bytes);
-  const OnExit free([&] { driver.cuMemFree.address(buffer); });
+  const Owned<cuda::Address> memory = allocate_bytes(driver, bytes);
+  cuda::Address buffer = memory.get();
   driver.call(driver.cuMemsetD32, buffer, 0U, marks.size());
 
   unsigned slots_argument = slots;

@@ -10,11 +10,11 @@
 namespace gemm_tuner {
 namespace {
 
-constexpr double least_span_us = 20;    // between two events: their grain of 0.5 us is 2.5 % of it
-constexpr double aimed_span_us = 25;    // so that noise does not ask for another trial
-constexpr int most_launches = 256;      // a stream takes some 1,000 before the host waits
-constexpr int warm_up_launches = 3;     // code and descriptors are loaded, clocks awake
-constexpr double host_launch_us = 2.5;  // of one launch, where the host was not seen to be slower
+constexpr double least_span_us = 20;  // between two events: their grain of 0.5 us is 2.5 % of it
+constexpr double aimed_span_us = 25;  // so that noise does not ask for another trial
+constexpr int most_launches = 256;    // a stream takes some 1,000 before the host waits
+constexpr int warm_up_launches = 3;   // code and descriptors are loaded, clocks awake
+constexpr double host_launch_us = 3;  // of one launch, where the host was not seen to be slower
 constexpr double most_head_start_us = 500;
 constexpr std::size_t head_start_bytes = 16 << 20;
 

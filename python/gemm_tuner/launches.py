@@ -68,7 +68,7 @@ def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[La
 
 def arguments_of(problem: GemmProblem, source: KernelSource, place: Placement | None = None) -> tuple[Argument, ...]:
     """What fills the launch parameters of one kernel of this package, scratch memory aside; see `launches_of`."""
-    operands = {buffer.name for buffer in operands_of(problem, split_k=2)}
+    operands = {buffer.name for buffer in operands_of(problem, parts_bytes=1)}
     integers = _integers(problem, place or placement(problem))
 
     def argument(name: str, kind: str) -> Argument:
@@ -111,6 +111,7 @@ def _integers(problem: GemmProblem, place: Placement) -> dict[str, int]:
         "m": problem.m,
         "n": problem.n,
         "k": problem.k,
+        "batch": problem.batch,
         "a_pitch": place.a_pitch,
         "b_pitch": place.b_pitch,
         "c_pitch": problem.n,

@@ -53,12 +53,35 @@ class Operand(NamedTuple):
         return Stored(transposed, gcd(MAX_ALIGNMENT, pitch, batch_stride, self.offset), pitch, batch_stride)
 
 
-def product_of(
-    op: str, a: Operand, b: Operand, *, out_dtype: str, precision: str, epilogue: str = "none"
-) -> GemmProblem:
-    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n].
+def scaling_of(scales: tuple[int, int], *, rows: int, columns: int) -> str:
+    """The scaling that so many scales of A and B stand for.
 
-    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
+    Raises ValueError where it is neither by tensor nor by row.
+    """
+    if scales == (1, 1):
+        return "tensor"
+    if scales == (rows, columns):
+        return "row"
+    raise ValueError(
+        f"{scales[0]} and {scales[1]} scales are neither one for each operand nor one for each of {rows} rows of A and "
+        f"{columns} columns of B"
+    )
+
+
+def product_of(
+    op: str,
+    a: Operand,
+    b: Operand,
+    *,
+    out_dtype: str,
+    precision: str,
+    scales: tuple[int, int] = (1, 1),
+    epilogue: str = "none",
+) -> GemmProblem:
+    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n]. scales: how many each of them comes with.
+
+    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1, an empty
+    dimension, scales of blocks.
     """
     a_stored, b_stored = a.stored(), b.stored()
     return GemmProblem(
@@ -71,6 +94,7 @@ def product_of(
         b_dtype=b.dtype,
         out_dtype=out_dtype,
         precision=precision,
+        scaling=scaling_of(scales, rows=a.sizes[-2], columns=b.sizes[-1]),
         layout=("t" if a_stored.transposed else "n") + ("t" if b_stored.transposed else "n"),
         alignment=min(a_stored.alignment, b_stored.alignment),
         epilogue=epilogue,

@@ -63,11 +63,17 @@ def placed(problem: GemmProblem, a: Stored, b: Stored) -> Placement:
     )
 
 
-def operands_of(problem: GemmProblem, *, split_k: int = 1) -> tuple[Buffer, ...]:
+def scale_counts(problem: GemmProblem) -> tuple[int, int]:
+    """Numbers that scale_a and scale_b hold in a scaled_mm."""
+    return (problem.m, problem.n) if problem.scaling == "row" else (1, 1)
+
+
+def operands_of(problem: GemmProblem, *, parts_bytes: int = 0) -> tuple[Buffer, ...]:
     """Everything that launches of the problem read and write, in bytes, with what it holds before.
 
-    split_k: the largest of the candidates, which share `parts`. The addend of addmm and baddbmm is one row of n, as a
-    Linear's bias is: problems do not say what it is. `expected` and `verdict` are what checking the result needs.
+    parts_bytes: the largest `sources.workspace_bytes` of the candidates, which share `parts`. The addend of addmm and
+    baddbmm is one row of n, as a Linear's bias is: problems do not say what it is. `expected` and `verdict` are what
+    checking the result needs.
     """
     place = placement(problem)
     a_bytes = problem.batch * place.a_strides[0] * ELEMENT_BYTES[problem.a_dtype]
@@ -80,10 +86,12 @@ def operands_of(problem: GemmProblem, *, split_k: int = 1) -> tuple[Buffer, ...]
     if adds_bias(problem):
         buffers.append(Buffer("bias", problem.n * out_bytes, problem.out_dtype))
     if is_scaled(problem):
-        buffers += [Buffer("scale_a", 4, "ones_f32"), Buffer("scale_b", 4, "ones_f32")]
+        of_a, of_b = scale_counts(problem)
+        fill = "float32" if problem.scaling == "row" else "ones_f32"
+        buffers += [Buffer("scale_a", 4 * of_a, fill), Buffer("scale_b", 4 * of_b, fill)]
     buffers.append(Buffer("c", elements * out_bytes, "poison"))
-    if split_k > 1:
-        # float32, or int32; as in a model the sum finds them where the product has just left them
-        buffers.append(Buffer("parts", split_k * elements * 4, "poison", shared=True))
+    if parts_bytes > 0:
+        # as in a model the sum finds them where the product has just left them
+        buffers.append(Buffer("parts", parts_bytes, "poison", shared=True))
     checked = Buffer("expected", elements * 4, "poison", shared=True), Buffer("verdict", 8, "zeros", shared=True)
     return (*buffers, *checked)

@@ -13,7 +13,7 @@ from .errors import NotBuiltError
 from .in_use import Work
 from .launches import launches_of
 from .settings import settings
-from .sources import accumulator_of
+from .sources import workspace_bytes
 
 
 class NativeRunner:
@@ -33,10 +33,9 @@ class NativeRunner:
             raise NotBuiltError(f"{config} cannot run {problem} on {work.device.name}: {unfit}")
         launches = [_core.Launch(**vars(each)) for each in launches_of(problem, compiled, work.place)]
         self._kernel = _launcher(work.ordinal).load(launches)
-        parts = config.split_k * problem.batch * problem.m * problem.n
-        self._scratch = {
-            "parts": (parts, getattr(torch, accumulator_of(problem))),
-            "global_scratch": (self._kernel.scratch_bytes, torch.uint8),
+        self._scratch_bytes = {
+            "parts": workspace_bytes(problem, config),
+            "global_scratch": self._kernel.scratch_bytes,
         }
 
     def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
@@ -45,8 +44,7 @@ class NativeRunner:
         for name in self._kernel.operands:
             if name not in given:
                 # from torch's allocator, which does not give it away before this stream is done with it
-                count, dtype = self._scratch[name]
-                given[name] = torch.empty(count, dtype=dtype, device=a.device)
+                given[name] = torch.empty(self._scratch_bytes[name], dtype=torch.uint8, device=a.device)
         stream = torch.cuda.current_stream(a.device).cuda_stream
         self._kernel(stream, *(given[name].data_ptr() for name in self._kernel.operands))
 

@@ -54,6 +54,16 @@ def _round_to_bfloat16(values: Any, source: Any, target: Any, rounding: Any) -> 
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
+_create_masked_store = interpreter.InterpreterBuilder.create_masked_store
+
+
+def _store_where_true(builder: Any, pointers: Any, values: Any, mask: Any, *how: Any) -> Any:
+    """Triton 3.9 makes an integer of a mask that is an index compared with a constant, and then refuses it."""
+    mask.data = mask.data.astype(bool)
+    return _create_masked_store(builder, pointers, values, mask, *how)
+
+
+interpreter.InterpreterBuilder.create_masked_store = _store_where_true
 interpreter._patch_lang_tensor = _patch_lang_tensor_and_index
 interpreter._convert_float = _round_to_bfloat16
 

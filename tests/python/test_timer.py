@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import gemm_tuner as gt
-import timer_overhead
 from conftest import StandIn
 from doubles.stand_in import KernelTime, fake_image, write_times
 from gemm_tuner import _core
@@ -25,6 +24,7 @@ from gemm_tuner.compile import Compiled, CompilePool, Failed, compile_candidates
 from gemm_tuner.errors import DriverError
 from gemm_tuner.launches import check_launches, launches_of
 from gemm_tuner.placement import operands_of
+from gemm_tuner.sources import workspace_bytes
 
 PROBLEM = gt.GemmProblem(m=512, n=256, k=192, layout="nt")
 TILED = gt.GemmConfig(block_m=64, block_n=64, block_k=32)
@@ -377,7 +377,9 @@ def test_real_kernels_load_with_the_parameters_that_they_take(
     product = candidate.binaries[0].cubin
     stand_in.tell(write_times(tmp_path / "times.tsv", [KernelTime(product, 40, "512,256,192", behaviour)]))
     timer = Timer(library=str(stand_in.path))
-    timer.allocate([Operand(**buffer._asdict()) for buffer in operands_of(PROBLEM, split_k=4)])
+    timer.allocate(
+        [Operand(**buffer._asdict()) for buffer in operands_of(PROBLEM, parts_bytes=workspace_bytes(PROBLEM, SPLIT))]
+    )
     expect, compare = (timer.load([_core.Launch(**vars(each))]) for each in check_launches(PROBLEM, checks))
     handle = timer.load([_core.Launch(**vars(each)) for each in launches_of(PROBLEM, candidate)])
     timer.run(expect)
@@ -387,10 +389,3 @@ def test_real_kernels_load_with_the_parameters_that_they_take(
     assert struct.unpack("<I", timer.read("verdict")[:4]) == (7 if behaviour else 0,)
     adding_us = 10 * (len(candidate.binaries) - 1)  # what the double says of kernels that it was not told of
     assert timer.time(handle) == pytest.approx([40 + adding_us], rel=1e-3)
-
-
-def test_the_benchmark_of_a_trial_runs_on_the_double() -> None:
-    short, long = timer_overhead.on_the_double()
-    assert (short.latency_us, long.latency_us) == (2.0, 200.0)
-    assert short.launches > long.launches == 1
-    assert 0 < long.overhead_us < 1e4

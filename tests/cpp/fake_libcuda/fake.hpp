@@ -20,7 +20,7 @@
 //   times=PATH                 how long kernels take, see execution.cpp
 //   default_us=10              a kernel that the table does not list
 //   noise=0, seed=0            times are multiplied by exp(noise * a standard normal number)
-//   launch_us=2                what a launch costs the host, in virtual time
+//   launch_us=3                what a launch costs the host, in virtual time
 //   memset_gbs=360             how fast memory is set
 //   throttle_ms=               kernels have run for so long, and the clock drops ...
 //   throttle_to=0.7            ... to so much of what it was
@@ -97,7 +97,7 @@ struct Pace {
   double default_us = 10;
   double noise = 0;
   std::uint64_t seed = 0;
-  double launch_us = 2;
+  double launch_us = 3;
   double memset_gbs = 360;
   double throttle_ms = -1;
   double throttle_to = 0.7;

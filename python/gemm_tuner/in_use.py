@@ -99,7 +99,7 @@ class RecordsInUse:
                 if choice.config is None:
                     return None
                 return self._runner_of(Work(problem, choice.config, place, device, ordinal))
-            except GemmTunerError as error:
+            except (GemmTunerError, ValueError) as error:  # ValueError: the driver knows other parameters
                 _warn(f"{problem} stays with ATen: {error}")
                 self.choices[problem] = Choice(None, str(error))
                 return None

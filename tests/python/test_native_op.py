@@ -30,7 +30,8 @@ Call = Callable[..., torch.Tensor | None]
 
 @pytest.fixture(scope="module")
 def library() -> Iterator[torch.library.Library]:
-    defined = torch.library.Library(NAMESPACE, "DEF")
+    torch_library: Any = torch.library
+    defined = torch_library.Library(NAMESPACE, "DEF")
     defined.define("launch(Tensor a, Tensor b, Tensor? bias=None, str activation='none', int mode=0) -> Tensor?")
     defined.impl("launch", torch.library.fallthrough_kernel, "Autograd")
     yield defined
@@ -229,7 +230,7 @@ def test_what_goes_wrong_in_a_call_is_raised(double: StandIn, native: NativeOp, 
 def test_what_cannot_be_registered_is_told(native: NativeOp) -> None:
     def make(**changed: str) -> NativeOp:
         usual = {"namespace": NAMESPACE, "name": "launch", "key": "CPU", "arguments": "TT", "libtorch_cpu": LIBTORCH}
-        return NativeOp(**{**usual, **changed})  # type: ignore[arg-type]
+        return NativeOp(**{**usual, **changed})
 
     with pytest.raises(ValueError, match="letters T, t, i and s, got 'TX'"):
         make(arguments="TX")

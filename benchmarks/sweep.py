@@ -199,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="compiling processes; one per core by default")
     given = parser.parse_args(arguments)
+    end_s = time.monotonic() + 60 * given.minutes
     try:
         code_arch = gt.device(given.code_device).compute_capability if given.code_device else None
         sms = [int(each) for each in given.sms.split(",")]
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for each in problems
         }
         about = {"code_device": given.code_device, "per_problem": given.per_problem, "seed": given.seed}
-        rows = sweep(plan, wanted, given.out, seconds=60 * given.minutes, **about)
+        rows = sweep(plan, wanted, given.out, seconds=end_s - time.monotonic(), **about)
     except (GemmTunerError, ValueError, OSError) as error:
         print(f"sweep.py: {error}", file=sys.stderr)
         return 2

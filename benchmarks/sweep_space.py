@@ -74,8 +74,8 @@ def candidates(
     ]
     in_turn = itertools.chain.from_iterable(itertools.zip_longest(*orders))
     best = list(dict.fromkeys(each for each in in_turn if each is not None))[: -(-count // 2)]
-    rest = dict.fromkeys(each for space in spaces for each in space if each not in set(best))
-    drawn = sorted(rest, key=lambda config: zlib.crc32(f"{seed} {config.to_dict()}".encode()))
+    rest = set().union(*spaces).difference(best)
+    drawn = sorted(rest, key=lambda config: zlib.crc32(f"{seed} {config!r}".encode()))
     return best + drawn[: count - len(best)]
 
 

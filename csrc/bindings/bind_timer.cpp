@@ -4,7 +4,6 @@
 #include <string>
 #include <tuple>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "bindings/bind.hpp"
@@ -20,29 +19,6 @@ constexpr auto operand_fields = std::tuple{Field{"name", &Operand::name}, Field{
 constexpr auto clock_fields =
     std::tuple{Field{"sm_mhz", &Clocks::sm_mhz}, Field{"memory_mhz", &Clocks::memory_mhz},
                Field{"temperature_c", &Clocks::temperature_c}, Field{"power_w", &Clocks::power_w}};
-
-/// None, the name of an operand, ("i32", value) or ("i64", value).
-Argument argument_from(const py::handle& given) {
-  if (given.is_none()) return nullptr;
-  if (py::isinstance<py::str>(given)) return given.cast<std::string>();
-  if (py::isinstance<py::tuple>(given) && py::len(given) == 2) {
-    const py::object kind = given[py::int_(0)];
-    const py::object value = given[py::int_(1)];
-    if (kind.equal(py::str("i32"))) return integer_from<std::int32_t>("an i32 argument", value);
-    if (kind.equal(py::str("i64"))) return integer_from<std::int64_t>("an i64 argument", value);
-  }
-  throw py::type_error(
-      "an argument of a launch must be the name of an operand, ('i32', value), ('i64', value) or None, got " +
-      std::string(py::repr(given)));
-}
-
-Launch make_launch(const py::bytes& cubin, std::string entry, std::array<int, 3> grid, const py::sequence& arguments,
-                   int num_warps, int smem_bytes, long long global_scratch_bytes) {
-  std::vector<Argument> converted;
-  for (const py::handle& argument : arguments) converted.push_back(argument_from(argument));
-  return {std::string(cubin),   std::move(entry),    grid, num_warps, smem_bytes,
-          std::move(converted), global_scratch_bytes};
-}
 
 std::unique_ptr<Timer> make_timer(int ordinal, int sm_count, const std::optional<std::string>& library,
                                   const std::optional<std::string>& nvml) {
@@ -93,13 +69,6 @@ void bind_values(py::module_& module) {
         assign(clocks, clock_fields, kwargs);
         return clocks;
       }));
-  py::class_<Launch>(module, "Launch", "A compiled kernel, and how it is to be launched.")
-      .def(py::init(&make_launch), py::kw_only(), "cubin"_a, "entry"_a, "grid"_a, "arguments"_a, "num_warps"_a = 4,
-           "smem_bytes"_a = 0, "global_scratch_bytes"_a = 0)
-      .def_readonly("entry", &Launch::entry, "The kernel in the cubin.")
-      .def_readonly("grid", &Launch::grid, "CTAs along x, y and z.")
-      .def_readonly("num_warps", &Launch::num_warps, "Warps of a CTA.")
-      .def_readonly("smem_bytes", &Launch::smem_bytes, "Dynamic shared memory of a CTA.");
 }
 
 }  // namespace

@@ -7,7 +7,9 @@ PYBIND11_MODULE(_core, module) {
   gemm_tuner::bindings::bind_device(module);
   gemm_tuner::bindings::bind_driver(module);
   gemm_tuner::bindings::bind_calibrate(module);
+  gemm_tuner::bindings::bind_launch(module);
   gemm_tuner::bindings::bind_model(module);
+  gemm_tuner::bindings::bind_native_op(module);
   gemm_tuner::bindings::bind_race(module);
   gemm_tuner::bindings::bind_timer(module);
 }

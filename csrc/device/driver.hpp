@@ -31,6 +31,8 @@ using Device = int;
 using Context = struct ContextTag*;
 using Module = struct ModuleTag*;
 using Function = struct FunctionTag*;
+using KernelLibrary = struct KernelLibraryTag*;
+using LibraryKernel = struct LibraryKernelTag*;
 using Stream = struct StreamTag*;
 using Event = struct EventTag*;
 using GreenContext = struct GreenContextTag*;
@@ -182,6 +184,14 @@ struct Driver {
   Symbol<cuda::Event> cuEventSynchronize = library.required("cuEventSynchronize", 2000);
   Symbol<float*, cuda::Event, cuda::Event> cuEventElapsedTime = library.required("cuEventElapsedTime", 2000);
   Symbol<cuda::Function, int, int> cuFuncSetAttribute = library.required("cuFuncSetAttribute", 9000);
+  // these came with 12.0
+  Symbol<cuda::KernelLibrary*, const void*, int*, void**, unsigned, int*, void**, unsigned> cuLibraryLoadData =
+      library.optional("cuLibraryLoadData");
+  Symbol<cuda::KernelLibrary> cuLibraryUnload = library.optional("cuLibraryUnload");
+  Symbol<cuda::LibraryKernel*, cuda::KernelLibrary, const char*> cuLibraryGetKernel =
+      library.optional("cuLibraryGetKernel");
+  Symbol<cuda::Function*, cuda::LibraryKernel> cuKernelGetFunction = library.optional("cuKernelGetFunction");
+  Symbol<int, int, cuda::LibraryKernel, cuda::Device> cuKernelSetAttribute = library.optional("cuKernelSetAttribute");
   // these came with 12.4, the last with 12.5
   Symbol<cuda::Function, std::size_t, std::size_t*, std::size_t*> cuFuncGetParamInfo =
       library.optional("cuFuncGetParamInfo");

@@ -113,7 +113,7 @@ int Timer::load(const std::vector<Launch>& launches) {
   if (launches.empty()) throw std::invalid_argument("there is nothing to load: give at least one launch");
   const Current current = enter();
   Work work;
-  for (const Launch& launch : launches) work.kernels.emplace_back(driver_, launch, arena());
+  for (const Launch& launch : launches) work.kernels.emplace_back(driver_, retained_.get(), launch, arena());
   return keep(std::move(work));
 }
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "tuning/launch.hpp"
+#include "tuning/kernel.hpp"
 #include "tuning/nvml.hpp"
 #include "tuning/partition.hpp"
 

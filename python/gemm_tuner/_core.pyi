@@ -861,6 +861,91 @@ class Launch:
     @property
     def smem_bytes(self) -> int: ...
 
+class LoadedKernel:
+    """Launches that a GPU is ready for, made by `Launcher.load`; any thread may launch them, on any stream.
+
+    operands: names of the operands whose addresses it takes, in order. One called "global_scratch" is memory that the
+        compiler asked for, of `scratch_bytes`; nothing needs to be in it.
+    """
+
+    @property
+    def operands(self) -> tuple[str, ...]: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    def __call__(self, stream: int, *operands: int) -> None:
+        """Puts the launches on the stream, in order, on the operands at these addresses, and does not wait.
+
+        Needs no current context: where none of this GPU is, its primary one is for the call. Raises ValueError for
+        another number of addresses than operands, DriverError where the driver refuses a launch.
+        """
+
+class Launcher:
+    """Loads kernels on a GPU, in its primary context: each cubin once, until the Launcher and its kernels are gone.
+
+    A CUDA graph that captured a launch needs its kernel to stay: keep the Launcher while such a graph may run. Its
+    length is the number of functions loaded.
+
+    library: the library to open instead of libcuda.so.1. ordinal: which GPU. Raises NoDeviceError, DriverError.
+    """
+
+    def __init__(self, library: str | None = None, ordinal: int = 0) -> None: ...
+    def __len__(self) -> int: ...
+    def load(self, launches: Sequence[Launch]) -> LoadedKernel:
+        """Loads launches as one piece of work, in order. Thread-safe.
+
+        Raises ValueError where a launch makes no sense, or gives other parameters than its kernel takes, as far as the
+        driver can tell (CUDA 12.4); DriverError where the driver refuses it.
+        """
+
+_MadeOperand: TypeAlias = tuple[Sequence[int], str]  # sizes, and torch's name of the dtype: "float16", "uint8"
+
+class NativeOp:
+    """Implements an operator of torch that launches kernels without touching Python.
+
+    The operator must be defined before, and give back an optional tensor: None where no answer to such a call is known.
+    A call is known by its arguments' sizes, strides, dtypes, devices, alignment up to 16 bytes, integers and texts.
+    Launches go to torch's current stream of the arguments' GPU. Any thread may call, and give answers, at any time.
+
+    namespace, name: of the operator. key: torch's dispatch key to implement it for, "CUDA". arguments: a letter for
+    each: T a tensor, t an optional one, i an int or bool, s a str; up to 8. libtorch_cpu, libtorch_cuda: the paths of
+    torch's own libraries, which must be loaded; no second one where torch has no CUDA.
+
+    Raises ValueError for other letters, RuntimeError where torch is not loaded, is older than 2.11 or refuses, and for
+    the ninth NativeOp at a time. Its length is the number of answers known.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        name: str,
+        key: str,
+        arguments: str,
+        libtorch_cpu: str,
+        libtorch_cuda: str | None = None,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def missed(self) -> list[int] | None:
+        """The key of this thread's last call, where it got None for want of an answer; else None."""
+
+    def launch(
+        self, key: Sequence[int], kernel: LoadedKernel, *, operands: dict[str, int | _MadeOperand], result: str
+    ) -> None:
+        """From now on calls of that key launch the kernel, and give back the operand called `result`.
+
+        operands: for each operand of the kernel the place of a tensor argument, or (sizes, dtype) of a row-major tensor
+        that torch makes for every call, as the result is. Raises ValueError where one is missing or is no tensor.
+        """
+
+    def hand_on(self, key: Sequence[int], to: str, arguments: Sequence[int]) -> None:
+        """From now on calls of that key call the operator `to` ("aten::mm") with the tensors at these places instead.
+
+        Raises ValueError where one is no tensor or is there twice.
+        """
+
+    def clear(self) -> None:
+        """Forgets every answer. Kernels stay loaded for as long as their Launcher is there."""
+
 class Timer:
     """Runs compiled kernels on a GPU and times them with events.
 

@@ -99,7 +99,7 @@ class RecordsInUse:
                 if choice.config is None:
                     return None
                 return self._runner_of(Work(problem, choice.config, place, device, ordinal))
-            except GemmTunerError as error:
+            except (GemmTunerError, ValueError) as error:  # ValueError: the driver knows other parameters
                 _warn(f"{problem} stays with ATen: {error}")
                 self.choices[problem] = Choice(None, str(error))
                 return None
@@ -109,7 +109,8 @@ class RecordsInUse:
         if choice.record is None and self._on_miss == "tune":
             from .tuning import tune
 
-            result = tune([problem], measured=True, kernel="gemm_tuner", records=settings().cache_dir / TUNED)
+            path = settings().cache_dir / TUNED
+            result = tune([problem], device, measured=True, kernel="gemm_tuner", records=path)
             self._records += tuple(outcome.winner for outcome in result.outcomes)
             self._known = Choices(self._records)
             choice = self._known.choice_for(problem, device)

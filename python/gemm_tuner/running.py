@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import torch
 
@@ -50,8 +49,5 @@ class NativeRunner:
 
 
 @functools.cache
-def _launcher(ordinal: int) -> Any:
-    native: Any = _core
-    if not hasattr(native, "Launcher"):
-        raise NotBuiltError("this build of the extension has no launcher")
-    return native.Launcher(library=settings().libcuda, ordinal=ordinal)
+def _launcher(ordinal: int) -> _core.Launcher:
+    return _core.Launcher(library=settings().libcuda, ordinal=ordinal)

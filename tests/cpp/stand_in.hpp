@@ -18,6 +18,12 @@ class StandIn {
   }
   Driver open() const { return Driver(path_); }
   int calls(const char* of) const { return function<int(const char*)>("fake_calls")(of); }
+  /// The launch of that number, where it was told log=1: "entry x y z threads smem stream context values...".
+  std::string launched(int which) const {
+    char text[1024] = "";
+    function<int(int, char*, int)>("fake_launched")(which, text, sizeof text);
+    return text;
+  }
   int leaks() const { return function<int()>("fake_leaks")(); }
 
  private:

@@ -128,6 +128,13 @@ SAME_CALL(cuEventElapsedTime, cuEventElapsedTime_v2);
 SAME_CALL(cuEventElapsedTime, cuEventElapsedTime);
 #endif
 SAME_CALL(cuFuncSetAttribute, cuFuncSetAttribute);
+#if CUDA_VERSION >= 12000
+SAME_CALL(cuLibraryLoadData, cuLibraryLoadData);
+SAME_CALL(cuLibraryUnload, cuLibraryUnload);
+SAME_CALL(cuLibraryGetKernel, cuLibraryGetKernel);
+SAME_CALL(cuKernelGetFunction, cuKernelGetFunction);
+SAME_CALL(cuKernelSetAttribute, cuKernelSetAttribute);
+#endif
 static_assert(cuda::stream_non_blocking == CU_STREAM_NON_BLOCKING);
 static_assert(cuda::function_max_dynamic_smem_bytes == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
 #if CUDA_VERSION >= 12050

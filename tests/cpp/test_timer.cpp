@@ -177,9 +177,9 @@ INSTANTIATE_TEST_SUITE_P(Calls, TimerFault,
                                            "cuDevResourceGenerateDesc", "cuGreenCtxCreate", "cuGreenCtxStreamCreate",
                                            "cuEventCreate", "cuMemAlloc_v2", "cuMemGetInfo_v2", "cuMemsetD32Async",
                                            "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoDAsync_v2", "cuStreamSynchronize",
-                                           "cuModuleLoadData", "cuModuleGetFunction", "cuFuncSetAttribute",
-                                           "cuLaunchKernel", "cuGreenCtxRecordEvent", "cuEventSynchronize",
-                                           "cuEventElapsedTime", "cuMemcpyDtoHAsync_v2"));
+                                           "cuLibraryLoadData", "cuLibraryGetKernel", "cuKernelGetFunction",
+                                           "cuKernelSetAttribute", "cuLaunchKernel", "cuGreenCtxRecordEvent",
+                                           "cuEventSynchronize", "cuEventElapsedTime", "cuMemcpyDtoHAsync_v2"));
 
 TEST(Timer, ABrokenContextIsGivenBackWhole) {
   const std::string path = ::testing::TempDir() + "gemm_tuner_times.tsv";

@@ -20,7 +20,7 @@ from gemm_tuner.choosing import Choice
 from gemm_tuner.in_use import OnMiss, RecordsInUse, Work, put_in_use
 from gemm_tuner.launches import arguments_of
 from gemm_tuner.records import Fingerprint, Record, Versions
-from gemm_tuner.sources import KernelSource, accumulator_of, grids, kernel_id, kernel_sources
+from gemm_tuner.sources import KernelSource, accumulator_of, grids, kernel_id, kernel_sources, workspace_bytes
 from interpreted import launch
 
 DEVICE = gt.device("rtx-3060")
@@ -41,11 +41,7 @@ class InterpretedRunner:
     def _run(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.calls += 1
         problem, config = self.work.problem, self.work.config
-        parts = torch.full(
-            (config.split_k * problem.batch * problem.m * problem.n,),
-            77,
-            dtype=getattr(torch, accumulator_of(problem)),
-        )
+        parts = torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=getattr(torch, accumulator_of(problem)))
         c.fill_(99)
         # kernels see addresses: the interpreter takes a tensor for the memory from its first element on
         operands = {"a": a, "b": b, "c": c, "bias": bias, "parts": parts}

@@ -17,6 +17,25 @@ _FNV_OFFSET, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
 @dataclass(frozen=True)
+class Launched:
+    """A launch as it arrived. values: of the parameters, as unsigned integers."""
+
+    entry: str
+    grid: tuple[int, int, int]
+    threads: int
+    smem_bytes: int
+    stream: int
+    context: int
+    values: tuple[int, ...]
+
+    @staticmethod
+    def read(line: str) -> Launched:
+        entry, *words = line.split()
+        x, y, z, threads, smem_bytes, stream, context, *values = map(int, words)
+        return Launched(entry, (x, y, z), threads, smem_bytes, stream, context, tuple(values))
+
+
+@dataclass(frozen=True)
 class StandIn:
     """The built double; tests/cpp/fake_libcuda/fake.hpp says what it can be told.
 
@@ -32,6 +51,14 @@ class StandIn:
     def calls(self, function: str) -> int:
         """How often the function was called since it was told."""
         return int(self._library.fake_calls(function.encode()))
+
+    def launched(self) -> list[Launched]:
+        """Every launch since it was told "log=1"."""
+        lines: list[str] = []
+        text = ctypes.create_string_buffer(1024)
+        while self._library.fake_launched(len(lines), text, len(text)):
+            lines.append(text.value.decode())
+        return [Launched.read(line) for line in lines]
 
     def leaks(self) -> int:
         """What was made in it and not given back."""

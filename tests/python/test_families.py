@@ -154,7 +154,7 @@ def test_an_empty_product_is_no_problem() -> None:
     """torch answers it without a kernel: zeros or the epilogue of them where k is 0, and nothing where m or n is."""
     for size in ("m", "n", "k"):
         with pytest.raises(ValueError, match=f"{size} must be between 1 and 2147483647, got 0"):
-            PROBLEM.replace(**{size: 0})
+            gt.GemmProblem.from_dict({**PROBLEM.to_dict(), size: 0})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

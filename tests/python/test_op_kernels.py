@@ -50,6 +50,7 @@ else:
     OP = torch.ops.gemm_tuner.matmul.default
     TILED = GemmConfig(block_m=16, block_n=16, block_k=16, num_stages=2, num_warps=4)
     SPLIT = TILED.replace(split_k=3, family="split_k")
+    STREAM, PERSISTENT = (TILED.replace(family=family, ctas=5) for family in ("stream_k", "persistent"))
     CONFIGS = pytest.mark.parametrize("config", [TILED, SPLIT], ids=["tiled", "split_k"])
     ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")
     WORDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -101,7 +102,7 @@ else:
         dtype=st.sampled_from(tuple(TOLERANCE)),
         activation=st.sampled_from(ACTIVATIONS),
         has_bias=st.booleans(),
-        config=st.sampled_from((TILED, SPLIT)),
+        config=st.sampled_from((TILED, SPLIT, STREAM, PERSISTENT)),
     )
     def test_any_operands(
         m: int,
@@ -319,8 +320,10 @@ else:
 
         asked: list[GemmProblem] = []
 
-        def tune(problems: list[GemmProblem], *, records: Path, **given: object) -> SimpleNamespace:
-            assert given == {"measured": True, "kernel": "gemm_tuner"}
+        def tune(
+            problems: list[GemmProblem], device: gt.DeviceSpec, *, records: Path, **given: object
+        ) -> SimpleNamespace:
+            assert device == DEVICE and given == {"measured": True, "kernel": "gemm_tuner"}
             asked.extend(problems)
             found = [winner(each, TILED) for each in problems]
             records.parent.mkdir(exist_ok=True)

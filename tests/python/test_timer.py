@@ -233,7 +233,7 @@ def test_arguments_that_are_none_are_refused(argument: object) -> None:
 def test_shared_memory_beyond_what_the_device_has_is_the_drivers_error(told: StandIn) -> None:
     timer = timer_of(told)
     timer.run(timer.load([launch(FAST, smem_bytes=101376)]))
-    with pytest.raises(DriverError, match="cuFuncSetAttribute failed with CUDA_ERROR_INVALID_VALUE"):
+    with pytest.raises(DriverError, match="cuKernelSetAttribute failed with CUDA_ERROR_INVALID_VALUE"):
         timer.load([launch(FAST, smem_bytes=101377)])
 
 

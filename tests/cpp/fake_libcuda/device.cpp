@@ -125,28 +125,28 @@ EXPORT int cuDeviceGetUuid_v2(unsigned char* uuid, int device) {
 
 EXPORT int cuCtxGetCurrent(void** context) {
   PLAY(cuCtxGetCurrent)
-  *context = machine().contexts.empty() ? nullptr : reinterpret_cast<void*>(machine().contexts.back());
+  *context = contexts().empty() ? nullptr : reinterpret_cast<void*>(contexts().back());
   return SUCCESS;
 }
 
 EXPORT int cuCtxGetDevice(int* device) {
   PLAY(cuCtxGetDevice)
-  if (machine().contexts.empty()) return INVALID_CONTEXT;
-  *device = static_cast<int>(machine().contexts.back()) - 1;
+  if (contexts().empty()) return INVALID_CONTEXT;
+  *device = static_cast<int>(contexts().back()) - 1;
   return SUCCESS;
 }
 
 EXPORT int cuCtxPushCurrent_v2(void* context) {
   PLAY(cuCtxPushCurrent_v2)
-  machine().contexts.push_back(reinterpret_cast<std::uintptr_t>(context));
+  contexts().push_back(reinterpret_cast<std::uintptr_t>(context));
   return SUCCESS;
 }
 
 EXPORT int cuCtxPopCurrent_v2(void** context) {
   PLAY(cuCtxPopCurrent_v2)
-  if (machine().contexts.empty()) return INVALID_CONTEXT;
-  *context = reinterpret_cast<void*>(machine().contexts.back());
-  machine().contexts.pop_back();
+  if (contexts().empty()) return INVALID_CONTEXT;
+  *context = reinterpret_cast<void*>(contexts().back());
+  contexts().pop_back();
   return SUCCESS;
 }
 

@@ -116,6 +116,44 @@ int behave(const std::string& behaviour) {
   return SUCCESS;
 }
 
+Launched launched_as(const Function& function, void** arguments) {
+  Launched launched{};
+  launched.entry = function.entry;
+  for (std::size_t i = 0; i < function.parameters.size(); ++i) {
+    std::memcpy(&launched.values.emplace_back(0), arguments[i], function.parameters[i].bytes);
+  }
+  return launched;
+}
+
+/// The function of that name; SUCCESS, or why there is none.
+int function_of(Function** function, void* handle, const char* name, std::uintptr_t context) {
+  const auto found = machine().modules.find(handle);
+  if (found == machine().modules.end()) return INVALID_HANDLE;
+  Module& loaded = *found->second;
+  const auto entry = loaded.image.entries.find(name);
+  if (entry == loaded.image.entries.end()) return NOT_FOUND;
+  auto& made = loaded.functions[name];
+  if (!made) made = std::make_unique<Function>(Function{name, loaded.image.hash, entry->second, context});
+  *function = made.get();
+  return SUCCESS;
+}
+
+int load(void** handle, const void* image) {
+  std::optional<Image> read = read_image(static_cast<const char*>(image));
+  if (!read) return INVALID_IMAGE;
+  auto loaded = std::make_unique<Module>(Module{std::move(*read), {}});
+  *handle = loaded.get();
+  machine().modules[*handle] = std::move(loaded);
+  return SUCCESS;
+}
+
+int set_attribute(Function* function, int which, int value) {
+  constexpr int max_dynamic_smem_bytes = 8;
+  if (which != max_dynamic_smem_bytes || value > attribute(smem_per_block_optin_bytes)) return INVALID_VALUE;
+  function->max_dynamic_smem_bytes = value;
+  return SUCCESS;
+}
+
 }  // namespace
 
 void read_times(Machine& machine, const std::string& path) {
@@ -169,47 +207,65 @@ void play_mark_sm(unsigned grid_x, void** arguments) {
 
 using namespace fake;
 
-EXPORT int cuModuleLoadData(void** module, const char* image) {
+EXPORT int cuModuleLoadData(void** module, const void* image) {
   PLAY_IN_CONTEXT(cuModuleLoadData)
-  std::optional<Image> read = read_image(image);
-  if (!read) return INVALID_IMAGE;
-  auto loaded = std::make_unique<Module>(Module{std::move(*read), {}});
-  *module = loaded.get();
-  machine().modules[*module] = std::move(loaded);
-  return SUCCESS;
+  return load(module, image);
 }
 
 EXPORT int cuModuleUnload(void* module) {
   PLAY(cuModuleUnload)
+  if (contexts().empty()) return INVALID_CONTEXT;
   return machine().modules.erase(module) == 0 ? int{INVALID_HANDLE} : machine().dead;
 }
 
 EXPORT int cuModuleGetFunction(Function** function, void* module, const char* name) {
   PLAY_IN_CONTEXT(cuModuleGetFunction)
-  const auto found = machine().modules.find(module);
-  if (found == machine().modules.end()) return INVALID_HANDLE;
-  Module& loaded = *found->second;
-  const auto entry = loaded.image.entries.find(name);
-  if (entry == loaded.image.entries.end()) return NOT_FOUND;
-  auto& made = loaded.functions[name];
-  if (!made) made = std::make_unique<Function>(Function{name, loaded.image.hash, entry->second});
-  *function = made.get();
-  return SUCCESS;
+  return function_of(function, module, name, contexts().back());
 }
 
 EXPORT int cuFuncSetAttribute(Function* function, int which, int value) {
   PLAY_IN_CONTEXT(cuFuncSetAttribute)
-  constexpr int max_dynamic_smem_bytes = 8;
-  if (which != max_dynamic_smem_bytes || value > attribute(smem_per_block_optin_bytes)) return INVALID_VALUE;
-  function->max_dynamic_smem_bytes = value;
+  return set_attribute(function, which, value);
+}
+
+#ifndef FAKE_WITHOUT_OPTIONAL
+EXPORT int cuLibraryLoadData(void** library, const void* image, void*, void*, unsigned, void*, void*, unsigned) {
+  PLAY(cuLibraryLoadData)
+  return load(library, image);
+}
+
+EXPORT int cuLibraryUnload(void* library) {
+  PLAY(cuLibraryUnload)
+  return machine().modules.erase(library) == 0 ? int{INVALID_HANDLE} : machine().dead;
+}
+
+/// The kernel of the double is its function, which no context owns.
+EXPORT int cuLibraryGetKernel(Function** kernel, void* library, const char* name) {
+  PLAY(cuLibraryGetKernel)
+  return function_of(kernel, library, name, 0);
+}
+
+EXPORT int cuKernelGetFunction(Function** function, Function* kernel) {
+  PLAY_IN_CONTEXT(cuKernelGetFunction)
+  *function = kernel;
   return SUCCESS;
 }
+
+EXPORT int cuKernelSetAttribute(int which, int value, Function* kernel, int) {
+  PLAY(cuKernelSetAttribute)
+  return set_attribute(kernel, which, value);
+}
+#endif
 
 EXPORT int cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                           unsigned block_y, unsigned block_z, unsigned smem_bytes, Stream* stream, void** arguments,
                           void**) {
+#ifdef FAKE_BARE
+  return SUCCESS;
+#endif
   PLAY_IN_CONTEXT(cuLaunchKernel)
   constexpr unsigned max_threads = 1024;
+  if (function->context != 0 && function->context != contexts().back()) return INVALID_HANDLE;
   const unsigned threads = block_x * block_y * block_z;
   if (grid_x * grid_y * grid_z == 0 || threads == 0 || threads > max_threads) return INVALID_VALUE;
   if (smem_bytes > static_cast<unsigned>(function->max_dynamic_smem_bytes)) return INVALID_VALUE;
@@ -217,6 +273,16 @@ EXPORT int cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, 
   if (const int refused = behave(told.behaviour); refused != SUCCESS) return refused;
   const std::optional<double> probed = play_probe(*function, grid_x, arguments);
   if (!probed) play(*function, grid_x, arguments);
+  if (machine().logs) {
+    Launched launched = launched_as(*function, arguments);
+    const unsigned grid[] = {grid_x, grid_y, grid_z};
+    std::copy(grid, grid + 3, launched.grid);
+    launched.threads = threads;
+    launched.smem_bytes = smem_bytes;
+    launched.stream = reinterpret_cast<std::uintptr_t>(stream);
+    launched.context = contexts().back();
+    machine().log.push_back(std::move(launched));
+  }
   const Pace& pace = machine().pace;
   const auto launch = static_cast<std::uint64_t>(machine().launches++);
   const double noise = pace.noise > 0 ? std::exp(pace.noise * normal(pace.seed, launch)) : 1;

@@ -24,16 +24,20 @@
 //   memset_gbs=360             how fast memory is set
 //   throttle_ms=               kernels have run for so long, and the clock drops ...
 //   throttle_to=0.7            ... to so much of what it was
-// FAKE_LIBCUDA is read once, at the first call; fake_configure() starts from nothing. One thread only.
+//   log=0                      1: fake_launched() tells of every launch
+// FAKE_LIBCUDA is read once, at the first call; fake_configure() starts from nothing. Any thread may call: one call is
+// played at a time, and each thread has contexts of its own.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "image.hpp"
@@ -62,12 +66,24 @@ struct Function {
   std::string entry;
   std::uint64_t image_hash;
   Parameters parameters;
+  std::uintptr_t context;  // that it was loaded in; 0: it is of a library, which all contexts share
   int max_dynamic_smem_bytes = 48 << 10;
 };
 
 struct Module {
   Image image;
   std::map<std::string, std::unique_ptr<Function>> functions;
+};
+
+/// A launch as it arrived. values: of the parameters, each in its first bytes.
+struct Launched {
+  std::string entry;
+  unsigned grid[3];
+  unsigned threads;
+  unsigned smem_bytes;
+  std::uintptr_t stream;
+  std::uintptr_t context;
+  std::vector<std::uint64_t> values;
 };
 
 struct GreenContext {
@@ -109,8 +125,8 @@ struct Machine {
   Pace pace;
   std::map<std::string, int, std::less<>> calls;
   bool initialised = false;
-  std::vector<std::uintptr_t> contexts;  // the stack of this (only) thread; device + 1
-  std::map<int, int> retained;           // primary contexts, by device
+  std::map<std::thread::id, std::vector<std::uintptr_t>> contexts;  // the stack of each thread; device + 1
+  std::map<int, int> retained;                                      // primary contexts, by device
   std::map<void*, std::unique_ptr<Module>> modules;
   std::map<std::uintptr_t, Buffer> buffers;  // by address
   std::set<Stream*> streams;
@@ -122,6 +138,8 @@ struct Machine {
   double gpu_us = 0;                    // virtual time when the work that was enqueued ends
   double busy_us = 0;                   // how long kernels have run
   long long launches = 0;
+  bool logs = false;
+  std::vector<Launched> log;
   int dead = SUCCESS;  // the error of a kernel: every later call in the context gives it
   bool hung = false;
 
@@ -133,6 +151,10 @@ struct Machine {
 };
 
 Machine& machine();
+/// One call at a time.
+std::recursive_mutex& turn();
+/// The contexts of this thread.
+std::vector<std::uintptr_t>& contexts();
 int told_or(const std::string& key, int usual);
 double told_or(const std::string& key, double usual);
 
@@ -160,13 +182,21 @@ std::optional<double> play_probe(const Function& function, unsigned grid_x, void
 
 }  // namespace fake
 
+// Built with FAKE_BARE, for a benchmark that wants to know what a launch costs beyond the driver's part: no call is
+// counted, faulted or kept from overlapping with another, and a launch is taken and forgotten.
+#ifdef FAKE_BARE
+#define PLAY(function)
+#define PLAY_IN_CONTEXT(function)
+#else
 #define PLAY(function)                                                 \
+  const std::lock_guard playing(fake::turn());                         \
   if (const int result = fake::played(#function); result != SUCCESS) { \
     return result;                                                     \
   }
 #define PLAY_IN_CONTEXT(function)                               \
   PLAY(function)                                                \
-  if (fake::machine().contexts.empty()) return INVALID_CONTEXT; \
+  if (fake::contexts().empty()) return INVALID_CONTEXT;         \
   if (const int dead = fake::machine().dead; dead != SUCCESS) { \
     return dead;                                                \
   }
+#endif

@@ -54,7 +54,8 @@ class StandIn:
 
     def launched(self) -> list[Launched]:
         """Every launch since it was told "log=1"."""
-        lines, text = [], ctypes.create_string_buffer(1024)
+        lines: list[str] = []
+        text = ctypes.create_string_buffer(1024)
         while self._library.fake_launched(len(lines), text, len(text)):
             lines.append(text.value.decode())
         return [Launched.read(line) for line in lines]

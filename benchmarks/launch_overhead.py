@@ -60,7 +60,8 @@ class Operators:
 
     def __init__(self, driver: str) -> None:
         self.a, self.b, self.bias = torch.zeros(M, K), torch.zeros(K, N), torch.zeros(N)
-        self._library = torch.library.Library(NAMESPACE, "DEF")
+        torch_library: Any = torch.library
+        self._library = torch_library.Library(NAMESPACE, "DEF")
         self._plain, self._fused = load(driver, ["a", "b", "c"]), load(driver, ["a", "b", "bias", "c"])
         self._natives: list[NativeOp] = []
 

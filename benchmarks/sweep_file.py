@@ -1,8 +1,9 @@
-"""Reads recorded timings into values: a sweep file (JSON lines, as benchmarks/sweep.py writes it), or a timing table.
+"""Recorded timings as values: of a sweep file (JSON lines, as benchmarks/sweep.py writes it), or of a timing table.
 
 A sweep file is a header {device, sm_count, arch, code_arch, date, dtype, columns, configs, ...} whose `configs` are
 rows of `columns` (BM, BN, BK, warps, stages, group_m, split_k, ...), then a line per problem and SM count: {m, n, k,
 dtype, layout, sms, aten_us: [microseconds, ...], t: {index of a config: [microseconds, ...]}, bad: {index: reason}}.
+Both may say more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import gzip
 import json
 import statistics
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from timing_table import read_timing_table, scored
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 FIELDS = {"BM": "block_m", "BN": "block_n", "BK": "block_k", "warps": "num_warps", "stages": "num_stages"}
 SAME = ("group_m", "split_k")
+RESOURCES = ("shared_bytes", "regs", "spills")
 TABLES_DEVICE = "a100-sxm4-40gb"  # the one GPU that the public tables in this format were measured on
 
 Choice = gt.GemmConfig | None  # None is the library
@@ -73,12 +75,59 @@ class Recording:
 
     def spec(self, sms: int) -> gt.DeviceSpec:
         """The device as the row's kernels saw it: its SMs, and the architecture that their code was made for."""
-        spec = gt.device(self.device)
-        spec = spec.replace(available_sms=min(sms, spec.sm_count))
-        if self.code_arch in (None, spec.compute_capability):
-            return spec
-        limit = architecture(self.code_arch)["smem_per_block_optin_bytes"]
-        return spec.replace(compute_capability=self.code_arch, smem_per_block_optin_bytes=limit)
+        return spec_of(gt.device(self.device), sms, self.code_arch)
+
+
+def spec_of(device: gt.DeviceSpec, sms: int, code_arch: int | None = None) -> gt.DeviceSpec:
+    """The device with so many SMs as code of another compute capability sees it, under that one's limit of memory."""
+    spec = device.with_available_sms(sms)
+    if code_arch in (None, device.compute_capability):
+        return spec
+    limit = min(device.smem_per_block_optin_bytes, architecture(code_arch)["smem_per_block_optin_bytes"])
+    return spec.replace(compute_capability=code_arch, smem_per_block_optin_bytes=limit)
+
+
+class SweepWriter:
+    """Writes a sweep file. It is whole after each line: where it is compressed, each is a gzip member of its own."""
+
+    def __init__(
+        self, path: Path, about: Mapping[str, Any], configs: Mapping[gt.GemmConfig, Sequence[gt.KernelResources]]
+    ) -> None:
+        """about: what the header says besides. configs: all that rows name, each with what its kernels need."""
+        self._file = path.open("wb", buffering=0)
+        self._packed: Callable[[bytes], bytes] = gzip.compress if path.suffix == ".gz" else bytes
+        self._index = {config: i for i, config in enumerate(configs)}
+        rows = [[*_values(config), *_most(needs)] for config, needs in configs.items()]
+        self._write({**about, "columns": [*FIELDS, *SAME, *RESOURCES], "configs": rows})
+
+    def __enter__(self) -> SweepWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, row: Row, **more: Any) -> None:
+        """more: what the line says besides."""
+        named = {"m": row.problem.m, "n": row.problem.n, "k": row.problem.k, "layout": row.problem.layout}
+        word = {ours: theirs for theirs, ours in DTYPES.items()}.get(row.problem.dtype, row.problem.dtype)
+        times = {choice: [round(us, 3) for us in repeats] for choice, repeats in row.repeats_us.items()}
+        aten_us = times.pop(None, [])
+        t = {self._index[config]: repeats for config, repeats in times.items() if config is not None}
+        bad = {self._index[config]: why for config, why in row.bad.items()}
+        self._write({**named, "dtype": word, "sms": row.sms, "aten_us": aten_us, "t": t, "bad": bad, **more})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(self._packed(json.dumps(line).encode() + b"\n"))
+
+
+def _values(config: gt.GemmConfig) -> list[int]:
+    return [getattr(config, name) for name in (*FIELDS.values(), *SAME)]
+
+
+def _most(needs: Sequence[gt.KernelResources]) -> tuple[int | None, ...]:
+    """Of what its kernels need, the most of each."""
+    rows = [(each.smem_bytes, each.registers_per_thread, each.spill_bytes) for each in needs]
+    return tuple(map(max, zip(*rows, strict=True))) if rows else (None,) * len(RESOURCES)
 
 
 def read_recording(path: Path, device: str | None = None) -> Recording:

@@ -77,6 +77,7 @@ def on_the_gpu() -> list[Row]:
     from gemm_tuner.compile import Compiled, compile_candidates
     from gemm_tuner.launches import launches_of
     from gemm_tuner.placement import operands_of
+    from gemm_tuner.sources import workspace_bytes
 
     timer = Timer(library=settings().libcuda)
     rows = []
@@ -86,7 +87,8 @@ def on_the_gpu() -> list[Row]:
         compiled = compile_candidates(problem, [best], gt.device())[best]
         if not isinstance(compiled, Compiled):
             raise SystemExit(f"{problem} cannot be timed: {compiled.reason}")
-        timer.allocate([Operand(**each._asdict()) for each in operands_of(problem, split_k=best.split_k)])
+        operands = operands_of(problem, parts_bytes=workspace_bytes(problem, best))
+        timer.allocate([Operand(**each._asdict()) for each in operands])
         launches = [Launch(**vars(each)) for each in launches_of(problem, compiled)]
         rows.append(overhead(timer, launches, str(problem), takes_time=True))
     return rows

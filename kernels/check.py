@@ -65,7 +65,7 @@ def reference(
     BLOCK_K: tl.constexpr,
     TWO_PRODUCTS: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
@@ -112,7 +112,7 @@ def reference(
             b_column_stride,
             BLOCK_K,
         )
-    result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
+    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
     pointers = expected + (matrix * m + rows[:, None]) * n + columns[None, :]
     tl.store(pointers, result, mask=(rows < m)[:, None] & (columns < n)[None, :])
 

@@ -21,15 +21,23 @@ def finish(
     bias,
     scale_a,
     scale_b,
+    rows,
     columns,
+    m,
     n,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
-    """activation(accumulator * scale_a * scale_b + bias[columns]), in the accumulator's type."""
-    if SCALED:
+    """activation(accumulator * scale_a * scale_b + bias[columns]), in the accumulator's type.
+
+    SCALING: "none", "tensor" (a number for each operand), or "row" (scale_a has m of them and scale_b n).
+    """
+    if SCALING == "tensor":
         accumulator *= tl.load(scale_a) * tl.load(scale_b)
+    if SCALING == "row":
+        accumulator *= tl.load(scale_a + rows, mask=rows < m, other=0.0)[:, None]
+        accumulator *= tl.load(scale_b + columns, mask=columns < n, other=0.0)[None, :]
     if BIAS:
         row = tl.load(bias + columns, mask=columns < n, other=0.0)
         accumulator += row.to(accumulator.dtype)[None, :]

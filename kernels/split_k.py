@@ -91,7 +91,7 @@ def add_parts(
     SPLIT_K: tl.constexpr,
     INDEX64: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
@@ -109,6 +109,6 @@ def add_parts(
     for _ in range(SPLIT_K):
         accumulator += tl.load(pointers, mask=mask, other=0.0)
         pointers += part_stride
-    result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
+    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
     outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
     tl.store(outputs, result.to(c.dtype.element_ty), mask=mask)

@@ -36,7 +36,7 @@ def tiled(
     INDEX64: tl.constexpr,
     PRECISION: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
 ):
@@ -70,7 +70,7 @@ def tiled(
         PRECISION,
         ACCUMULATOR,
     )
-    result = finish(accumulator, bias, scale_a, scale_b, columns, n, SCALED, BIAS, ACTIVATION)
+    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
     if INDEX64:
         rows = rows.to(tl.int64)
     pointers = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]

@@ -4,12 +4,17 @@
 #   OUT=results benchmarks/gpu/run.sh [arguments of block_latency.py, such as --sms 0,32]
 #
 # Each part has seconds of its own, so that one that fails or hangs does not cost the others; 0 leaves a part out:
-#   BUILD_S=120 TESTS_S=240 CALIBRATION_S=30 BLOCK_S=200      (in all under ten minutes)
+#   BUILD_S=120 TESTS_S=220 CALIBRATION_S=30 OVERHEAD_S=20 BLOCK_S=200      (in all under ten minutes)
+#   TUNING_S=0 SWEEP_S=0      measured tuning judged, and two sweeps of SWEEP_S each, of sm_86's code and the GPU's own
+# The last two want ten minutes for themselves, each of them:
+#   OUT=results TESTS_S=0 CALIBRATION_S=0 OVERHEAD_S=0 BLOCK_S=0 TUNING_S=460 benchmarks/gpu/run.sh
+#   OUT=results TESTS_S=0 CALIBRATION_S=0 OVERHEAD_S=0 BLOCK_S=0 SWEEP_S=230 benchmarks/gpu/run.sh
 # PYTHON (python3) must have torch, triton, pytest and what the build takes: no network is used, and nothing is installed
 # but into a folder that goes away.
 #
 # Exit status, added up: 1 the build failed, 2 the tests, 4 the benchmark; 8 there is no GPU, so nothing was measured;
-# 16 the calibration was refused; 64 OUT makes no sense.
+# 16 the calibration was refused, or the timer costs too much; 32 tuning lacks a part; 128 a sweep has nothing; 64, and
+# nothing else: OUT makes no sense.
 # Cells that the benchmark's time did not suffice for are no failure: block_latency.json names them.
 set -u
 
@@ -35,8 +40,13 @@ part() {
   timeout --kill-after=10 "$seconds" "$@" 2>&1 | tee "$OUT/$name.log"
   result=${PIPESTATUS[0]}
   [ "$result" = 124 ] && echo "== $name did not end within $seconds s" | tee -a "$OUT/$name.log"
-  [ "$result" = 0 ] || failed=$((failed + status))
+  [ "$result" = 0 ] || failed=$((failed | status))
   return "$result"
+}
+
+# minutes SECONDS: that a part may plan with, so that it ends by itself before its seconds do
+minutes() {
+  awk "BEGIN { print ($1 > 30 ? $1 - 20 : 10) / 60 }"
 }
 
 "$PYTHON" benchmarks/gpu/environment.py > "$OUT/environment.json"
@@ -44,10 +54,10 @@ no_gpu=$?
 cat "$OUT/environment.json"
 
 part build "${BUILD_S:-120}" 1 "$PYTHON" -m pip install --quiet --no-build-isolation --no-deps --target "$site" .
-export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" GEMM_TUNER_CACHE_DIR="$site/gemm-tuner-cache"
 
 # other versions of what is installed may warn of what ours do not: such warnings are shown and fail nothing
-part tests "${TESTS_S:-240}" 2 "$PYTHON" -m pytest -o addopts=-ra -W default --continue-on-collection-errors \
+part tests "${TESTS_S:-220}" 2 "$PYTHON" -m pytest -o addopts=-ra -W default --continue-on-collection-errors \
   -p no:cacheprovider --durations=15 --junitxml="$OUT/tests.xml" -m gpu tests/gpu tests/python
 
 if [ "$no_gpu" != 0 ]; then
@@ -55,7 +65,14 @@ if [ "$no_gpu" != 0 ]; then
   exit $((failed + 8))
 fi
 part calibration "${CALIBRATION_S:-30}" 16 "$PYTHON" benchmarks/gpu/calibration.py --out "$OUT"
+part timer_overhead "${OVERHEAD_S:-20}" 16 "$PYTHON" benchmarks/timer_overhead.py --check
 seconds=${BLOCK_S:-200}
-minutes=$(awk "BEGIN { print ($seconds > 30 ? $seconds - 20 : 10) / 60 }")
-part block_latency "$seconds" 4 "$PYTHON" benchmarks/block_latency.py --out "$OUT" --minutes "$minutes" "$@"
+part block_latency "$seconds" 4 "$PYTHON" benchmarks/block_latency.py --out "$OUT" --minutes "$(minutes "$seconds")" "$@"
+seconds=${TUNING_S:-0}
+part tuning "$seconds" 32 "$PYTHON" benchmarks/gpu/tuning.py --out "$OUT" --minutes "$(minutes "$seconds")"
+seconds=${SWEEP_S:-0}
+part sweep_sm86 "$seconds" 128 "$PYTHON" benchmarks/sweep.py --code-device rtx-3060 \
+  --out "$OUT/sweep_sm86.jsonl.gz" --minutes "$(minutes "$seconds")"
+part sweep_native "$seconds" 128 "$PYTHON" benchmarks/sweep.py \
+  --out "$OUT/sweep_native.jsonl.gz" --minutes "$(minutes "$seconds")"
 exit "$failed"

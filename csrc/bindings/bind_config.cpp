@@ -7,11 +7,15 @@
 namespace gemm_tuner::bindings {
 namespace {
 
-constexpr auto fields =
-    std::tuple{Field{"family", &GemmConfig::family},       Field{"block_m", &GemmConfig::block_m},
-               Field{"block_n", &GemmConfig::block_n},     Field{"block_k", &GemmConfig::block_k},
-               Field{"num_warps", &GemmConfig::num_warps}, Field{"num_stages", &GemmConfig::num_stages},
-               Field{"group_m", &GemmConfig::group_m},     Field{"split_k", &GemmConfig::split_k}};
+constexpr auto fields = std::tuple{Field{"family", &GemmConfig::family},
+                                   Field{"block_m", &GemmConfig::block_m},
+                                   Field{"block_n", &GemmConfig::block_n},
+                                   Field{"block_k", &GemmConfig::block_k},
+                                   Field{"num_warps", &GemmConfig::num_warps},
+                                   Field{"num_stages", &GemmConfig::num_stages},
+                                   Field{"group_m", &GemmConfig::group_m},
+                                   Field{"split_k", &GemmConfig::split_k},
+                                   Field{"ctas", &GemmConfig::ctas}};
 
 }  // namespace
 

@@ -14,6 +14,7 @@
 #include "model/rank.hpp"
 #include "model/shared_memory.hpp"
 #include "model/space.hpp"
+#include "model/variants.hpp"
 
 namespace gemm_tuner::bindings {
 namespace {
@@ -116,6 +117,8 @@ void bind_model(py::module_& module) {
              "What keeps the config from running there, as a sentence; None where it is legal.");
   module.def("space", &space, py::arg("problem"), py::arg("device"), py::call_guard<py::gil_scoped_release>(),
              "Legal candidates that the problem's size and the available SMs leave standing, in a fixed order.");
+  module.def("family_variants", &family_variants, py::arg("problem"), py::arg("config"), py::arg("device"),
+             "The tiled config's variants with a fixed grid of as many CTAs as are resident at once.");
   module.def("rank", &rank, py::arg("problem"), py::arg("device"), py::arg("top_k") = 8,
              py::arg("configs") = std::nullopt, py::call_guard<py::gil_scoped_release>(),
              "The top_k best predictions, best first.");

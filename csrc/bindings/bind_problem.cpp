@@ -16,6 +16,7 @@ constexpr auto fields = std::tuple{Field{"op", &GemmProblem::op},
                                    Field{"b_dtype", &GemmProblem::b_dtype},
                                    Field{"out_dtype", &GemmProblem::out_dtype},
                                    Field{"precision", &GemmProblem::precision},
+                                   Field{"scaling", &GemmProblem::scaling},
                                    Field{"layout", &GemmProblem::layout},
                                    Field{"alignment", &GemmProblem::alignment},
                                    Field{"epilogue", &GemmProblem::epilogue}};

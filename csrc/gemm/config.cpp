@@ -22,6 +22,8 @@ void require_between(std::string_view name, int value, int low, int high) {
 
 }  // namespace
 
+bool has_fixed_grid(Family family) { return family != Family::tiled && family != Family::split_k; }
+
 void validate(const GemmConfig& config) {
   require_power_of_two("block_m", config.block_m, 16, 512);
   require_power_of_two("block_n", config.block_n, 8, 512);
@@ -35,6 +37,11 @@ void validate(const GemmConfig& config) {
                                 std::string(to_string(config.family)) +
                                 " with split_k=" + std::to_string(config.split_k));
   }
+  require_between("ctas", config.ctas, 0, max_ctas_of_a_fixed_grid);
+  if (has_fixed_grid(config.family) != (config.ctas > 0)) {
+    throw std::invalid_argument("ctas above 0 belongs to the families that deal tiles to a fixed number of CTAs, got " +
+                                std::string(to_string(config.family)) + " with ctas=" + std::to_string(config.ctas));
+  }
 }
 
 std::string to_string(const GemmConfig& c) {
@@ -42,11 +49,12 @@ std::string to_string(const GemmConfig& c) {
                      std::to_string(c.block_n) + "x" + std::to_string(c.block_k) + " w" + std::to_string(c.num_warps) +
                      " s" + std::to_string(c.num_stages) + " g" + std::to_string(c.group_m);
   if (c.split_k > 1) text += " k" + std::to_string(c.split_k);
+  if (c.ctas > 0) text += " c" + std::to_string(c.ctas);
   return text;
 }
 
 std::size_t hash_value(const GemmConfig& c) {
-  return hash_of(c.family, c.block_m, c.block_n, c.block_k, c.num_warps, c.num_stages, c.group_m, c.split_k);
+  return hash_of(c.family, c.block_m, c.block_n, c.block_k, c.num_warps, c.num_stages, c.group_m, c.split_k, c.ctas);
 }
 
 }  // namespace gemm_tuner

@@ -48,6 +48,9 @@ void validate(const GemmProblem& problem) {
     throw std::invalid_argument("precision tf32 is for float32 operands, got " +
                                 std::string(to_string(problem.a_dtype)));
   }
+  if (problem.scaling == Scaling::row && problem.op != Op::scaled_mm) {
+    throw std::invalid_argument("scaling row is for op scaled_mm, got " + std::string(to_string(problem.op)));
+  }
   const int a = problem.alignment;
   if (a < 1 || a > max_alignment || (a & (a - 1)) != 0) {
     throw std::invalid_argument("alignment must be 1, 2, 4, 8 or 16 elements, got " + std::to_string(a));
@@ -74,14 +77,15 @@ std::string to_string(const GemmProblem& p) {
   if (p.b_dtype != p.a_dtype) text += "/" + std::string(to_string(p.b_dtype));
   if (p.out_dtype != p.a_dtype) text += "->" + std::string(to_string(p.out_dtype));
   if (p.precision == Precision::tf32) text += " tf32";
+  if (p.scaling == Scaling::row) text += " row-scaled";
   text += " " + std::string(to_string(p.layout)) + " align " + std::to_string(p.alignment);
   if (p.epilogue != Epilogue::none) text += " +" + std::string(to_string(p.epilogue));
   return text;
 }
 
 std::size_t hash_value(const GemmProblem& p) {
-  return hash_of(p.op, p.m, p.n, p.k, p.batch, p.a_dtype, p.b_dtype, p.out_dtype, p.precision, p.layout, p.alignment,
-                 p.epilogue);
+  return hash_of(p.op, p.m, p.n, p.k, p.batch, p.a_dtype, p.b_dtype, p.out_dtype, p.precision, p.scaling, p.layout,
+                 p.alignment, p.epilogue);
 }
 
 }  // namespace gemm_tuner

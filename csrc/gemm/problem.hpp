@@ -20,6 +20,7 @@ struct GemmProblem {
   DType b_dtype = DType::float16;
   DType out_dtype = DType::float16;
   Precision precision = Precision::ieee;
+  Scaling scaling = Scaling::tensor;
   Layout layout = Layout::nn;
   int alignment = 16;  // elements: the largest power of two up to 16 that divides the row pitch of both operands
   Epilogue epilogue = Epilogue::none;

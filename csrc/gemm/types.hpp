@@ -12,7 +12,11 @@ enum class DType { float16, bfloat16, float32, float8_e4m3fn, float8_e5m2, int8,
 enum class Layout { nn, nt, tn, tt };  // is A (then B) stored row-major as is (n) or transposed (t)?
 enum class Op { mm, addmm, bmm, baddbmm, int_mm, scaled_mm, mm_plus_mm };
 enum class Precision { tf32, ieee };  // of float32 products only; everything else is ieee
-enum class Family { tiled, split_k };
+enum class Scaling {
+  tensor,
+  row
+};  // of scaled_mm: one scale for each operand, or one for each row of A and column of B
+enum class Family { tiled, split_k, stream_k, persistent, persistent_tma };
 enum class Epilogue { none, bias, relu, gelu, gelu_tanh, silu, bias_relu, bias_gelu, bias_gelu_tanh, bias_silu };
 
 template <class Enum>
@@ -57,10 +61,20 @@ struct Names<Precision> {
 };
 
 template <>
+struct Names<Scaling> {
+  static constexpr std::string_view noun = "scaling";
+  static constexpr std::array<std::pair<Scaling, std::string_view>, 2> all{
+      {{Scaling::tensor, "tensor"}, {Scaling::row, "row"}}};
+};
+
+template <>
 struct Names<Family> {
   static constexpr std::string_view noun = "kernel family";
-  static constexpr std::array<std::pair<Family, std::string_view>, 2> all{
-      {{Family::tiled, "tiled"}, {Family::split_k, "split_k"}}};
+  static constexpr std::array<std::pair<Family, std::string_view>, 5> all{{{Family::tiled, "tiled"},
+                                                                           {Family::split_k, "split_k"},
+                                                                           {Family::stream_k, "stream_k"},
+                                                                           {Family::persistent, "persistent"},
+                                                                           {Family::persistent_tma, "persistent_tma"}}};
 };
 
 template <>

@@ -11,7 +11,19 @@
 
 namespace gemm_tuner {
 
-enum class Refusal { none, dtype, block_k, threads, registers, memory, split, single_block, no_split };
+enum class Refusal {
+  none,
+  dtype,
+  block_k,
+  threads,
+  registers,
+  memory,
+  split,
+  single_block,
+  no_kernel,
+  batch,
+  copy_engine
+};
 
 Refusal refusal(const GemmProblem& problem, const GemmConfig& config, const DeviceSpec& device);
 

@@ -10,6 +10,7 @@
 namespace gemm_tuner {
 namespace {
 
+constexpr double part_bytes = 4;     // of float32 or int32, which parts of a product are kept in
 constexpr double sm_partitions = 4;  // of an SM, each with one tensor core (Volta and later)
 
 double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
@@ -32,9 +33,11 @@ double miss_fraction(double working_set_bytes, double cache_bytes) {
 struct Grid {
   double tiles_m;
   double tiles_n;
-  double tiles;       // of all batches
-  double ctas;        // tiles times split_k
-  double iterations;  // of one CTA's main loop, over all products
+  double tiles;        // of all batches
+  double ctas;         // tiles times split_k, or as many as the config says
+  double iterations;   // of one CTA's main loops, over all products
+  double ends;         // times that a CTA writes a tile or a part of one
+  double parts_bytes;  // of the workspace that is written once and read once
 };
 
 Grid grid_of(const GemmProblem& p, const GemmConfig& c) {
@@ -44,7 +47,29 @@ Grid grid_of(const GemmProblem& p, const GemmConfig& c) {
   g.tiles = g.tiles_m * g.tiles_n * static_cast<double>(p.batch);
   g.ctas = g.tiles * c.split_k;
   g.iterations = product_count(p.op) * ceil_div((p.k + c.split_k - 1) / c.split_k, c.block_k);
+  g.ends = 1;
+  if (c.family == Family::split_k) {
+    const double elements = static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n);
+    g.parts_bytes = c.split_k * elements * part_bytes;
+  }
+  if (c.family == Family::stream_k) {
+    g.ctas = c.ctas;
+    g.iterations = std::ceil(g.tiles * g.iterations / g.ctas);
+    g.ends = std::ceil(g.tiles / g.ctas) + 1;
+    // one round and a part of one are cut at each CTA's end: that makes at most two parts of each
+    const double rest = std::fmod(g.tiles, g.ctas);
+    const double parts = std::min(2 * g.ctas, (g.tiles < g.ctas ? rest : rest + g.ctas) + g.ctas);
+    g.parts_bytes = rest > 0 ? parts * c.block_m * c.block_n * part_bytes : 0;
+  }
   return g;
+}
+
+/// CTAs that the busiest SM runs one after the other; of persistent ones, which never end, their tiles.
+double share_of_an_sm(const Grid& g, const GemmConfig& c, double sms) {
+  if (c.family != Family::persistent && c.family != Family::persistent_tma) return std::ceil(g.ctas / sms);
+  const double rounds = std::ceil(g.tiles / c.ctas);
+  const double last_round = g.tiles - (rounds - 1) * c.ctas;
+  return (rounds - 1) * std::ceil(c.ctas / sms) + std::ceil(last_round / sms);
 }
 
 /// What one k iteration of one CTA costs each unit of its SM, in clocks when it has the SM to itself.
@@ -140,11 +165,10 @@ double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec
          c_bytes;  // one product after the other: they share no operand, only the result
 }
 
-/// The reduction of split-K: a float32 workspace written once and read once, and a second launch.
-double reduction_us_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const ModelConstants& k) {
-  if (c.split_k == 1) return 0;
-  const double elements = static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n);
-  return k.launch_us + through_l2_us(2.0 * c.split_k * elements * 4, d, k);
+/// Adding up the parts: a workspace written once and read once, and a second launch.
+double reduction_us_of(const GemmConfig& c, const Grid& g, const DeviceSpec& d, const ModelConstants& k) {
+  const bool has_second_kernel = c.family == Family::split_k || c.family == Family::stream_k;
+  return has_second_kernel ? k.launch_us + through_l2_us(2 * g.parts_bytes, d, k) : 0;
 }
 
 }  // namespace
@@ -173,17 +197,17 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
   const double clocks_per_us = d.clock_mhz;  // 1 MHz is one clock per microsecond
 
   // the busiest SM runs `share` CTAs, as many at once as it can hold, the last of them with fewer neighbours
-  const double share = std::ceil(g.ctas / sms);
+  const double share = share_of_an_sm(g, c, sms);
   const double resident = std::min<double>(out.ctas_per_sm, share);
   const double full_rounds = std::floor(share / resident);
   const double left = share - full_rounds * resident;
   const double rounds_clk = full_rounds * round_clk(it, resident, k) + (left > 0 ? round_clk(it, left, k) : 0);
   const double loop_us = g.iterations * rounds_clk / clocks_per_us;
 
-  const double edge_clk =
-      k.cta_clk + c.block_m * c.block_n * (c.split_k > 1 ? 4.0 : bytes_of(p.out_dtype)) / k.store_bytes_per_clk_per_sm;
+  const double edge_clk = k.cta_clk + c.block_m * c.block_n * (c.split_k > 1 ? part_bytes : bytes_of(p.out_dtype)) /
+                                          k.store_bytes_per_clk_per_sm;
   const double hidden = k.overlap * (1 - 1 / resident);
-  out.prologue_epilogue_us = edge_clk * (1 + (share - 1) * (1 - hidden)) / clocks_per_us;
+  out.prologue_epilogue_us = g.ends * edge_clk * (1 + (share - 1) * (1 - hidden)) / clocks_per_us;
 
   const double per_sm = g.iterations * g.ctas / sms / clocks_per_us;  // clocks of one iteration -> us, evenly spread
   out.tensor_bound_us = per_sm * it.tensor_clk;
@@ -194,9 +218,9 @@ Prediction predict(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& 
   out.dram_bound_us = out.dram_bytes / (d.bandwidth_gbs * k.dram_efficiency * 1e3);
   out.main_loop_us = overlapped(k.contention, loop_us, out.dram_bound_us);
   out.launch_us = k.launch_us;
-  out.reduction_us = reduction_us_of(p, c, d, k);
+  out.reduction_us = reduction_us_of(c, g, d, k);
   out.latency_us = out.launch_us + out.prologue_epilogue_us + out.main_loop_us + out.reduction_us;
-  out.ctas = static_cast<long long>(g.ctas);
+  out.ctas = c.ctas > 0 ? c.ctas : static_cast<long long>(g.ctas);
   out.waves = g.ctas / (sms * out.ctas_per_sm);
   out.sm_utilization = g.ctas / (share * sms);
   return out;

@@ -20,7 +20,7 @@ struct Prediction {
   double launch_us = 0;
   double prologue_epilogue_us = 0;
   double main_loop_us = 0;
-  double reduction_us = 0;  // split-K only: adding up the parts
+  double reduction_us = 0;  // split-K and stream-K: adding up the parts
   double tensor_bound_us = 0;
   double smem_bound_us = 0;
   double l2_bound_us = 0;

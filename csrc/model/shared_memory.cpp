@@ -12,6 +12,8 @@ namespace gemm_tuner {
 namespace {
 
 constexpr int tcgen05_barrier_bytes = 16;
+constexpr int copy_barrier_bytes = 16;  // at most, of each buffer that the copy engine fills
+constexpr int part_bytes = 4;           // of float32 or int32, which parts of a product are kept in
 
 bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
 
@@ -59,15 +61,14 @@ int pipeline_bytes(const GemmProblem& problem, const GemmConfig& config, Product
   return in_flight + (in_turn ? std::max(a_once, b_once) : a_once + b_once);
 }
 
-/// Of the accumulators, on their way to wide stores.
-int store_conversion_bytes(const GemmProblem& problem, const GemmConfig& config, Product product,
-                           int compute_capability) {
+/// Of the accumulators, on their way to wide stores of rows of `row` elements.
+int store_conversion_bytes(const GemmConfig& config, Product product, int compute_capability, int result_bytes,
+                           std::int64_t row) {
   const int m = config.block_m;
   const int n = config.block_n;
   const int warps = config.num_warps;
   const int per_thread = std::max(1, m * n / (32 * warps));
-  const int result_bytes = config.split_k > 1 ? 4 : bytes_of(problem.out_dtype);
-  const auto aligned = static_cast<int>(std::min<std::int64_t>(widest_access_bytes, problem.n & -problem.n));
+  const auto aligned = static_cast<int>(std::min<std::int64_t>(widest_access_bytes, row & -row));
   const int width = std::min({widest_access_bytes / result_bytes, aligned, per_thread});
   const TileLayout stored = blocked_layout(m, n, warps, 1, width);
   switch (product) {
@@ -91,9 +92,14 @@ int store_conversion_bytes(const GemmProblem& problem, const GemmConfig& config,
 int predicted_smem_bytes(const GemmProblem& problem, const GemmConfig& config, int compute_capability) {
   const Product product = product_of(problem, config, compute_capability);
   const int pipeline = pipeline_bytes(problem, config, product, compute_capability);
-  const int result_bytes = config.split_k > 1 ? 4 : bytes_of(problem.out_dtype);
-  if (config.block_m * config.block_n * result_bytes <= pipeline) return pipeline;  // a conversion needs no more
-  return std::max(pipeline, store_conversion_bytes(problem, config, product, compute_capability));
+  const auto converted = [&](int result_bytes, std::int64_t row) {
+    if (config.block_m * config.block_n * result_bytes <= pipeline) return 0;  // a conversion needs no more
+    return store_conversion_bytes(config, product, compute_capability, result_bytes, row);
+  };
+  const int result = converted(config.split_k > 1 ? part_bytes : bytes_of(problem.out_dtype), problem.n);
+  const int part = config.family == Family::stream_k ? converted(part_bytes, config.block_n) : 0;
+  const int barriers = config.family == Family::persistent_tma ? copy_barrier_bytes * config.num_stages : 0;
+  return std::max({pipeline, result, part}) + barriers;
 }
 
 }  // namespace gemm_tuner

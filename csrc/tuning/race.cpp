@@ -16,6 +16,7 @@ bool is_variant(GemmConfig a, const GemmConfig& b) {
   a.group_m = b.group_m;
   a.split_k = b.split_k;
   a.family = b.family;
+  a.ctas = b.ctas;
   return a == b;
 }
 

@@ -9,7 +9,7 @@
 namespace gemm_tuner {
 
 /// Two stages. First the candidates as given, whose tiles differ; then the leaders again, beside configs of `space`
-/// that differ from one of them in group_m and split_k alone. docs/tuning.md tells how it decides.
+/// that differ from one of them in group_m, split_k, family and ctas alone. docs/tuning.md tells how it decides.
 class Race : public Strategy {
  public:
   /// candidates: best predicted first. space: where variants come from, best first; none without it.

@@ -14,7 +14,8 @@ _DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float8_e4m3fn", "
 _Layout: TypeAlias = Literal["nn", "nt", "tn", "tt"]
 _Op: TypeAlias = Literal["mm", "addmm", "bmm", "baddbmm", "int_mm", "scaled_mm", "mm_plus_mm"]
 _Precision: TypeAlias = Literal["tf32", "ieee"]
-_Family: TypeAlias = Literal["tiled", "split_k"]
+_Scaling: TypeAlias = Literal["tensor", "row"]
+_Family: TypeAlias = Literal["tiled", "split_k", "stream_k", "persistent", "persistent_tma"]
 _Epilogue: TypeAlias = Literal[
     "none",
     "bias",
@@ -44,6 +45,7 @@ class _ProblemOptions(TypedDict, total=False):
     b_dtype: str
     out_dtype: str
     precision: str
+    scaling: str
     layout: str
     alignment: int
     epilogue: str
@@ -62,6 +64,7 @@ class GemmProblem(_Value):
     dtype: of both operands, float16 by default; or a_dtype and b_dtype. out_dtype: theirs by default, but int32 for
         int8 and bfloat16 for the float8 types.
     precision: ieee (default) or tf32, of float32 products only.
+    scaling: of scaled_mm: tensor (default), one scale for each operand, or row, one for each row of A and column of B.
     layout: nn (default), nt, tn or tt: is A, then B, stored row-major as is (n) or transposed (t)?
     alignment: elements; the largest power of two up to 16 that divides the row pitch of both operands. What contiguous
         operands of these sizes have, by default.
@@ -96,6 +99,8 @@ class GemmProblem(_Value):
     @property
     def precision(self) -> _Precision: ...
     @property
+    def scaling(self) -> _Scaling: ...
+    @property
     def layout(self) -> _Layout: ...
     @property
     def alignment(self) -> int: ...
@@ -115,15 +120,17 @@ class _ConfigFields(TypedDict, total=False):
     num_stages: int
     group_m: int
     split_k: int
+    ctas: int
 
 class GemmConfig(_Value):
     """How it is computed: one point of the kernel config space.
 
-    family: tiled, or split_k where split_k is more than 1 (default).
+    family: tiled, or split_k where split_k is more than 1 (default); stream_k, persistent, persistent_tma.
     block_m, block_n, block_k: elements of the tile that one CTA computes at a time; 64, 64, 32 by default.
     num_warps: of one CTA, 4 by default. num_stages: of the software pipeline, 3 by default.
     group_m: tiles along m that share a column of B before the next column is taken, 8 by default.
     split_k: CTAs that share one output tile, each with a part of k, 1 by default.
+    ctas: of the whole grid, where the family deals tiles to a fixed number of CTAs (all other families), else 0.
 
     Raises TypeError, ValueError. Whether a device can run it is for `why_illegal` to say.
     """
@@ -145,6 +152,8 @@ class GemmConfig(_Value):
     def group_m(self) -> int: ...
     @property
     def split_k(self) -> int: ...
+    @property
+    def ctas(self) -> int: ...
     @staticmethod
     def from_dict(fields: dict[str, Any], /) -> GemmConfig: ...
     def replace(self, **fields: Unpack[_ConfigFields]) -> GemmConfig:
@@ -460,6 +469,13 @@ def predict(
 
     resources: what the compiler said, where it has run; estimated otherwise. Raises ValueError where not even one CTA
     fits on an SM.
+    """
+
+def family_variants(problem: GemmProblem, config: GemmConfig, device: DeviceSpec) -> list[GemmConfig]:
+    """The tiled config's variants of other families that run a fixed grid, of as many CTAs as are resident at once.
+
+    Legal ones, where there is something to gain: stream_k where the tiles leave a good part of the last round idle,
+    persistent and persistent_tma where there is more than one round.
     """
 
 def rank(

@@ -44,8 +44,10 @@ def as_operands(problem: GemmProblem, memory: Mapping[str, torch.Tensor]) -> dic
     a = problem.a_dtype, (batch, problem.m, problem.k), place.a_strides
     b = problem.b_dtype, (batch, problem.k, problem.n), place.b_strides
     c = problem.out_dtype, (batch, problem.m, problem.n), (problem.m * problem.n, problem.n, 1)
-    scale = "float32", (), ()
-    known = {"a": a, "b": b, "a2": a, "b2": b, "c": c, "scale_a": scale, "scale_b": scale}
+    known: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {"a": a, "b": b, "a2": a, "b2": b, "c": c}
+    by_row = problem.scaling == "row"
+    known["scale_a"] = "float32", (problem.m, 1) if by_row else (), (1, 1) if by_row else ()
+    known["scale_b"] = "float32", (1, problem.n) if by_row else (), (problem.n, 1) if by_row else ()
     known["bias"] = problem.out_dtype, (problem.n,), (1,)
 
     def tensor(name: str) -> torch.Tensor:

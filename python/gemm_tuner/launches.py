@@ -16,7 +16,7 @@ from ._core import GemmProblem
 from .binary_cache import Binary
 from .checking import check_grids, check_sources, tolerance
 from .compile import Compiled
-from .placement import operands_of, placement
+from .placement import Placement, operands_of, placement
 from .sources import KernelSource, grids, kernel_sources
 
 # The address of an operand by its name, an integer with its type ("i32" or "i64"), or a null pointer.
@@ -48,13 +48,16 @@ class Launch:
         return Launch(**{**values, **changed})
 
 
-def launches_of(problem: GemmProblem, compiled: Compiled) -> tuple[Launch, ...]:
-    """The launches that compute the problem, in order, on operands that lie as `placement` says."""
+def launches_of(problem: GemmProblem, compiled: Compiled, place: Placement | None = None) -> tuple[Launch, ...]:
+    """The launches that compute the problem, in order, on operands that lie as `placement` says, or at `place`.
+
+    Templates of Inductor's are for the former alone.
+    """
     templates = [(binary, binary.template) for binary in compiled.binaries if binary.template]
     if templates:
         return tuple(_launch(binary, template.grid, template.operands) for binary, template in templates)
     sources = kernel_sources(problem, compiled.config)
-    return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries)
+    return _launches(problem, sources, grids(problem, compiled.config), compiled.binaries, place)
 
 
 def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[Launch, Launch]:
@@ -63,22 +66,28 @@ def check_launches(problem: GemmProblem, binaries: Sequence[Binary]) -> tuple[La
     return reference, compare
 
 
-def _launches(
-    problem: GemmProblem,
-    sources: Sequence[KernelSource],
-    launch_grids: Sequence[tuple[int, int, int]],
-    binaries: Sequence[Binary],
-) -> tuple[Launch, ...]:
-    operands = {buffer.name for buffer in operands_of(problem, split_k=2)}
-    integers = _integers(problem)
+def arguments_of(problem: GemmProblem, source: KernelSource, place: Placement | None = None) -> tuple[Argument, ...]:
+    """What fills the launch parameters of one kernel of this package, scratch memory aside; see `launches_of`."""
+    operands = {buffer.name for buffer in operands_of(problem, parts_bytes=1)}
+    integers = _integers(problem, place or placement(problem))
 
     def argument(name: str, kind: str) -> Argument:
         if not kind.startswith("*"):
             return kind, integers[name]
         return name if name in operands else None  # a pointer that the kernel never follows
 
+    return tuple(argument(*parameter) for parameter in source.signature)
+
+
+def _launches(
+    problem: GemmProblem,
+    sources: Sequence[KernelSource],
+    launch_grids: Sequence[tuple[int, int, int]],
+    binaries: Sequence[Binary],
+    place: Placement | None = None,
+) -> tuple[Launch, ...]:
     return tuple(
-        _launch(binary, grid, [argument(*parameter) for parameter in source.signature])
+        _launch(binary, grid, arguments_of(problem, source, place))
         for source, grid, binary in zip(sources, launch_grids, binaries, strict=True)
     )
 
@@ -95,14 +104,14 @@ def _launch(binary: Binary, grid: tuple[int, int, int], arguments: Sequence[Argu
     )
 
 
-def _integers(problem: GemmProblem) -> dict[str, int]:
+def _integers(problem: GemmProblem, place: Placement) -> dict[str, int]:
     """Every integer that a kernel of this package takes, by the name of its parameter."""
-    place = placement(problem)
     allowed = tolerance(problem)
     return {
         "m": problem.m,
         "n": problem.n,
         "k": problem.k,
+        "batch": problem.batch,
         "a_pitch": place.a_pitch,
         "b_pitch": place.b_pitch,
         "c_pitch": problem.n,

@@ -10,7 +10,9 @@ from typing import final
 from ._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, Race, RaceOptions, Verdict
 from .binary_cache import Binary
 from .compile import Compiled, Failed, why_dropped
+from .errors import GpuLostError
 from .launches import Launch, launches_of
+from .sources import workspace_bytes
 from .trials import TrialError, Trials
 
 MAX_FAULTS = 2  # of one problem's candidates: then it is left with ATen, whatever the others might do
@@ -24,6 +26,7 @@ class Measured:
 
     compiled: every candidate that was, and what the compiler said of it. failed: why a choice is out. clocks: what was
     told of the GPU last, as the choice was timed. given_up: why the problem is left with ATen whatever the verdict.
+    lost: the GPU went away, so that there is no answer.
     """
 
     verdict: Verdict | None = None
@@ -31,6 +34,7 @@ class Measured:
     failed: dict[GemmConfig | None, str] = field(default_factory=dict)
     clocks: dict[GemmConfig | None, Clocks] = field(default_factory=dict)
     given_up: str | None = None
+    lost: GpuLostError | None = None
 
 
 def measure(
@@ -47,21 +51,25 @@ def measure(
     """Races the candidates, best predicted first, and the library's kernel.
 
     checks: what results are checked with, as `compile_checks` gives it. variants: configs that differ from candidates
-    in group_m and split_k alone; those of the leaders are compiled by `compile_one` and raced too. Raises GpuLostError.
+    in group_m, split_k, family and ctas alone; those of the leaders are compiled by `compile_one` and raced too.
     """
     field_of = _Field(problem, device, dict(candidates), compile_one)
     found = Measured(compiled=field_of.compiled)
     runners = [config for config in candidates if field_of.why_out(config) is None]
     found.failed.update({config: field_of.why_out(config) or "" for config in candidates if config not in runners})
     started_s = time.monotonic()
+    parts_bytes = max((workspace_bytes(problem, each) for each in (*runners, *variants)), default=0)
     try:
-        trials.prepare(problem, checks, split_k=max((each.split_k for each in (*runners, *variants)), default=1))
+        trials.prepare(problem, checks, parts_bytes=parts_bytes)
     except TrialError as error:
         found.given_up = f"nothing of it can be timed: {error}"
         return found
+    except GpuLostError as error:
+        found.lost = error
+        return found
     race = Race(runners, options or RaceOptions(), list(variants))
     faults = 0
-    while found.given_up is None and (asked := race.ask(time.monotonic() - started_s)):
+    while found.given_up is None and found.lost is None and (asked := race.ask(time.monotonic() - started_s)):
         for choice, repeats in asked:
             try:
                 timing = trials.time(choice, field_of.launches(choice), repeats)
@@ -69,6 +77,9 @@ def measure(
                 race.fail(choice)
                 found.failed[choice] = str(error)
                 faults += error.is_fault
+            except GpuLostError as error:  # by the trial before
+                found.lost = error
+                break
             else:
                 race.tell(choice, list(timing.latencies_us))
                 if timing.clocks is not None:

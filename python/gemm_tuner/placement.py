@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ._core import GemmProblem
-from .operand import MAX_ALIGNMENT
+from .operand import MAX_ALIGNMENT, Stored
 from .sources import ELEMENT_BYTES, adds_bias, is_scaled, product_count
 
 
@@ -45,20 +45,35 @@ def placement(problem: GemmProblem) -> Placement:
     a_pitch, b_pitch = (-(-length // aligned) * aligned for length in (a_length, b_length))
     if aligned < MAX_ALIGNMENT and a_pitch % (2 * aligned) == b_pitch % (2 * aligned) == 0:
         a_pitch, b_pitch = a_pitch + aligned, b_pitch + aligned
-    a_batch, b_batch = a_rows * a_pitch, b_rows * b_pitch
-    return Placement(
-        a_pitch=a_pitch,
-        b_pitch=b_pitch,
-        a_strides=(a_batch, 1, a_pitch) if a_transposed else (a_batch, a_pitch, 1),
-        b_strides=(b_batch, 1, b_pitch) if b_transposed else (b_batch, b_pitch, 1),
+    return placed(
+        problem,
+        Stored(a_transposed, aligned, a_pitch, a_rows * a_pitch),
+        Stored(b_transposed, aligned, b_pitch, b_rows * b_pitch),
     )
 
 
-def operands_of(problem: GemmProblem, *, split_k: int = 1) -> tuple[Buffer, ...]:
+def placed(problem: GemmProblem, a: Stored, b: Stored) -> Placement:
+    """Where a model's own A and B of the problem are."""
+    a_transposed, b_transposed = (side == "t" for side in problem.layout)
+    return Placement(
+        a_pitch=a.pitch,
+        b_pitch=b.pitch,
+        a_strides=(a.batch_stride, 1, a.pitch) if a_transposed else (a.batch_stride, a.pitch, 1),
+        b_strides=(b.batch_stride, 1, b.pitch) if b_transposed else (b.batch_stride, b.pitch, 1),
+    )
+
+
+def scale_counts(problem: GemmProblem) -> tuple[int, int]:
+    """Numbers that scale_a and scale_b hold in a scaled_mm."""
+    return (problem.m, problem.n) if problem.scaling == "row" else (1, 1)
+
+
+def operands_of(problem: GemmProblem, *, parts_bytes: int = 0) -> tuple[Buffer, ...]:
     """Everything that launches of the problem read and write, in bytes, with what it holds before.
 
-    split_k: the largest of the candidates, which share `parts`. The addend of addmm and baddbmm is one row of n, as a
-    Linear's bias is: problems do not say what it is. `expected` and `verdict` are what checking the result needs.
+    parts_bytes: the largest `sources.workspace_bytes` of the candidates, which share `parts`. The addend of addmm and
+    baddbmm is one row of n, as a Linear's bias is: problems do not say what it is. `expected` and `verdict` are what
+    checking the result needs.
     """
     place = placement(problem)
     a_bytes = problem.batch * place.a_strides[0] * ELEMENT_BYTES[problem.a_dtype]
@@ -71,10 +86,12 @@ def operands_of(problem: GemmProblem, *, split_k: int = 1) -> tuple[Buffer, ...]
     if adds_bias(problem):
         buffers.append(Buffer("bias", problem.n * out_bytes, problem.out_dtype))
     if is_scaled(problem):
-        buffers += [Buffer("scale_a", 4, "ones_f32"), Buffer("scale_b", 4, "ones_f32")]
+        of_a, of_b = scale_counts(problem)
+        fill = "float32" if problem.scaling == "row" else "ones_f32"
+        buffers += [Buffer("scale_a", 4 * of_a, fill), Buffer("scale_b", 4 * of_b, fill)]
     buffers.append(Buffer("c", elements * out_bytes, "poison"))
-    if split_k > 1:
-        # float32, or int32; as in a model the sum finds them where the product has just left them
-        buffers.append(Buffer("parts", split_k * elements * 4, "poison", shared=True))
+    if parts_bytes > 0:
+        # as in a model the sum finds them where the product has just left them
+        buffers.append(Buffer("parts", parts_bytes, "poison", shared=True))
     checked = Buffer("expected", elements * 4, "poison", shared=True), Buffer("verdict", 8, "zeros", shared=True)
     return (*buffers, *checked)

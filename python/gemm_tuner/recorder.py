@@ -91,12 +91,13 @@ class Recorder(TorchDispatchMode):
                 return result
         result = func(*args, **kwargs)
         if name in PRODUCTS:
-            self._note(name, args, kwargs, result)
+            self._note(func, args, kwargs, result)
         elif name in NOT_TUNED:
             self.seen.skip(f"{name}: {NOT_TUNED[name]}")
         return result
 
-    def _note(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> None:
+    def _note(self, func: Any, args: Any, kwargs: Any, result: torch.Tensor) -> None:
+        name = func._schema.name
         product = PRODUCTS[name]
         a, b = args[product.first], args[product.first + 1]
         if any(t.is_nested or t.layout is not torch.strided for t in (a, b)):
@@ -105,21 +106,36 @@ class Recorder(TorchDispatchMode):
             self.seen.skip(f"{name}: sizes that are only symbols cannot be tuned")
         elif a.numel() and b.numel():
             try:
-                self.seen.note(problem_of(product.op, a, b, result.dtype, _epilogue(name, args, kwargs)))
+                epilogue, scales = _epilogue(name, args, kwargs), _scales(func, args, kwargs)
+                self.seen.note(problem_of(product.op, a, b, result.dtype, epilogue, scales))
             except ValueError as error:
                 self.seen.skip(f"{name}: {error}")
 
 
-def problem_of(op: str, a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, epilogue: str) -> GemmProblem:
-    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n] as a GemmProblem.
+def problem_of(
+    op: str,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    out_dtype: torch.dtype,
+    epilogue: str = "none",
+    scales: tuple[int, int] = (1, 1),
+) -> GemmProblem:
+    """The product of ``a`` [(batch,) m, k] and ``b`` [(batch,) k, n] as a GemmProblem; scales: how many each has.
 
-    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1.
+    Raises ValueError where no GemmProblem describes it: a dtype that is not tuned, a size beyond 2**31 - 1, an empty
+    dimension, scales of blocks.
     """
     first, second = (
         Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)) for each in (a, b)
     )
     return product_of(
-        op, first, second, out_dtype=dtype_word(out_dtype), precision=precision_of(a.dtype), epilogue=epilogue
+        op,
+        first,
+        second,
+        out_dtype=dtype_word(out_dtype),
+        precision=precision_of(a.dtype),
+        scales=scales,
+        epilogue=epilogue,
     )
 
 
@@ -155,6 +171,16 @@ def _epilogue(name: str, args: Any, kwargs: Any) -> str:
         return "none"
     bias = args[bias_position] if len(args) > bias_position else kwargs.get("bias")
     return "none" if bias is None else "bias"
+
+
+def _scales(func: Any, args: Any, kwargs: Any) -> tuple[int, int]:
+    """How many scales A and B come with: one of those that do not know any."""
+    given = {**dict(zip((each.name for each in func._schema.arguments), args, strict=False)), **kwargs}
+
+    def count(scales: Any) -> int:  # one tensor, or with newer operators one for each level of scaling
+        return sum(each.numel() for each in scales) if isinstance(scales, list | tuple) else int(scales.numel())
+
+    return (count(given["scale_a"]), count(given["scale_b"])) if "scale_a" in given else (1, 1)
 
 
 class _AttentionShapes(torch.autograd.Function):

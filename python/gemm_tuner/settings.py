@@ -30,8 +30,8 @@ class Settings:
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
 
     What `gemm_tuner.enable` is given where GEMM_TUNER_ENABLE switches it on: records (GEMM_TUNER_RECORDS, paths with
-    os.pathsep between them), policy (GEMM_TUNER_POLICY), top_k (GEMM_TUNER_TOP_K), device (GEMM_TUNER_DEVICE),
-    sm_budget (GEMM_TUNER_SM_BUDGET).
+    os.pathsep between them; the op follows them in any case), policy (GEMM_TUNER_POLICY), top_k (GEMM_TUNER_TOP_K),
+    device (GEMM_TUNER_DEVICE), sm_budget (GEMM_TUNER_SM_BUDGET).
 
     A value that makes no sense is warned about, once, and taken as unset.
     """

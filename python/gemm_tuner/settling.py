@@ -79,8 +79,8 @@ def settle(
 
 def settle_race(
     counted: CountedProblem, measured: Measured, device: DeviceSpec, versions: Versions
-) -> tuple[list[Record], Outcome]:
-    """The trials and the winner as a race on the device measured them.
+) -> tuple[list[Record], Outcome | None]:
+    """The trials and the winner as a race on the device measured them; without a winner where the GPU was lost.
 
     Where the library kernel itself could not be timed, it wins by what is predicted of it, and the reason says so.
     """
@@ -96,6 +96,8 @@ def settle_race(
         return record(choice, timed.latency_us, kind=kind, reason=reason, **more, **known)
 
     trials = [line(choice, "trial", measured.failed.get(choice, "")) for choice in {**standings, **measured.failed}]
+    if measured.lost is not None:
+        return trials, None
     fit = [each for each in trials if each.choice is not None and not each.reason]
     best = min(fit, key=lambda each: each.latency_us or math.inf, default=None)
     if verdict is None or verdict.library_us is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ._core import GemmConfig, GemmProblem
 
+FAMILIES = ("tiled", "split_k", "stream_k", "persistent", "persistent_tma")
 REDUCTION_BLOCK_M = 8  # of split_k's second kernel: 4 warps read 8 rows of 512 bytes, 16 bytes a thread
 REDUCTION_BLOCK_N = 128
 REDUCTION_WARPS = 4
@@ -29,9 +30,13 @@ TRITON_TYPE = {
 }
 ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "int32": 4}
 _INT32_LIMIT = 2**31
+_ACCUMULATOR_BYTES = 4  # of float32, and of int32
 _WIDEST = 16  # bytes of one load, and the largest divisor that Triton makes use of
 
 Constant = int | bool | str
+
+_ENDING = "bias scale_a scale_b"  # parameters that families share
+_STRIDES = "a_pitch b_pitch c_pitch a_batch_stride b_batch_stride c_batch_stride"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class TemplateSource:
 
 
 def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
-    """The kernels to launch, in order: one for `tiled`, the product and the sum of its parts for `split_k`.
+    """The kernels to launch, in order: the product and, where the family leaves parts of tiles, their sum.
 
     Raises ValueError where no kernel of this package computes the problem (mm_plus_mm, or an int8 product with a GELU).
     """
@@ -92,51 +97,90 @@ def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSour
     require_epilogue(problem)
     product = _product_constants(problem, config)
     ending = epilogue_constants(problem)
-    if config.family == "tiled":
-        return (
-            _specialise(
-                problem,
-                "tiled",
-                "tiled",
-                "a b c bias scale_a scale_b m n k a_pitch b_pitch c_pitch a_batch_stride b_batch_stride c_batch_stride",
-                {**product, **ending},
-                (config.num_warps, config.num_stages),
-            ),
-        )
-    return (
-        _specialise(
-            problem,
-            "split_k",
-            "split_k",
-            "a b parts m n k a_pitch b_pitch a_batch_stride b_batch_stride",
-            {**product, "SPLIT_K": config.split_k},
-            (config.num_warps, config.num_stages),
-        ),
-        _specialise(
-            problem,
-            "split_k",
-            "add_parts",
-            "parts c bias scale_a scale_b m n c_pitch c_batch_stride",
-            {
-                "BLOCK_M": REDUCTION_BLOCK_M,
-                "BLOCK_N": REDUCTION_BLOCK_N,
-                "SPLIT_K": config.split_k,
-                "INDEX64": product["INDEX64"],
-                "ACCUMULATOR": product["ACCUMULATOR"],
-                **ending,
-            },
-            (REDUCTION_WARPS, 1),
-        ),
-    )
+    summed = {**{name: product[name] for name in ("INDEX64", "ACCUMULATOR")}, **ending}
+
+    def main(parameters: str, constants: dict[str, Constant]) -> KernelSource:
+        launch = config.num_warps, config.num_stages
+        return _specialise(problem, config.family, config.family, parameters, constants, launch)
+
+    def second(function: str, parameters: str, constants: dict[str, Constant]) -> KernelSource:
+        return _specialise(problem, config.family, function, parameters, {**constants, **summed}, (REDUCTION_WARPS, 1))
+
+    match config.family:
+        case "tiled":
+            return (main(f"a b c {_ENDING} m n k {_STRIDES}", {**product, **ending}),)
+        case "split_k":
+            split: dict[str, Constant] = {"SPLIT_K": config.split_k}
+            blocks: dict[str, Constant] = {"BLOCK_M": REDUCTION_BLOCK_M, "BLOCK_N": REDUCTION_BLOCK_N}
+            return (
+                main("a b parts m n k a_pitch b_pitch a_batch_stride b_batch_stride", {**product, **split}),
+                second("add_parts", f"parts c {_ENDING} m n c_pitch c_batch_stride", {**blocks, **split}),
+            )
+        case "persistent":
+            return (main(f"a b c {_ENDING} m n k batch {_STRIDES}", {**product, **ending}),)
+        case "persistent_tma":
+            # the copy engine needs no masks
+            unmasked = {name: value for name, value in product.items() if not name.startswith("EVEN")}
+            return (main(f"a b c {_ENDING} m n k a_pitch b_pitch c_pitch", {**unmasked, **ending}),)
+        case "stream_k":
+            tile = {name: product[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M")}
+            return (
+                main(f"a b c parts {_ENDING} m n k batch {_STRIDES}", {**product, **ending}),
+                second(
+                    "end_tiles",
+                    f"parts c {_ENDING} m n k batch c_pitch c_batch_stride",
+                    {**tile, "ROWS": _rows_of_a_sum(config)},
+                ),
+            )
 
 
 def grids(problem: GemmProblem, config: GemmConfig) -> tuple[tuple[int, int, int], ...]:
     """The launch grid of each kernel of `kernel_sources`, in CTAs."""
     tiles = -(-problem.m // config.block_m) * -(-problem.n // config.block_n)
-    if config.family == "tiled":
-        return ((tiles, problem.batch, 1),)
-    sums = -(-problem.m // REDUCTION_BLOCK_M) * -(-problem.n // REDUCTION_BLOCK_N)
-    return ((tiles, problem.batch, config.split_k), (sums, problem.batch, 1))
+    match config.family:
+        case "tiled":
+            return ((tiles, problem.batch, 1),)
+        case "split_k":
+            sums = -(-problem.m // REDUCTION_BLOCK_M) * -(-problem.n // REDUCTION_BLOCK_N)
+            return ((tiles, problem.batch, config.split_k), (sums, problem.batch, 1))
+        case "persistent" | "persistent_tma":
+            return ((config.ctas, 1, 1),)
+        case "stream_k":
+            return ((config.ctas, 1, 1), (config.ctas, config.block_m // _rows_of_a_sum(config), 1))
+
+
+def workspace_bytes(problem: GemmProblem, config: GemmConfig) -> int:
+    """Of the operand `parts`, which the first kernel writes and the second reads; 0 where the family has none."""
+    match config.family:
+        case "split_k":
+            return config.split_k * problem.batch * problem.m * problem.n * _ACCUMULATOR_BYTES
+        case "stream_k":
+            return config.ctas * 2 * config.block_m * config.block_n * _ACCUMULATOR_BYTES
+        case _:
+            return 0
+
+
+def _rows_of_a_sum(config: GemmConfig) -> int:
+    """Of a tile that stream_k cut, added up by one CTA: as many elements as a CTA of split_k's sum has."""
+    return min(config.block_m, max(1, REDUCTION_BLOCK_M * REDUCTION_BLOCK_N // config.block_n))
+
+
+def offsets_fit(problem: GemmProblem, *, a_pitch: int, b_pitch: int, c_pitch: int) -> bool:
+    """Do the problem's kernels reach every element of operands with so many elements from row to row as stored?
+
+    They are compiled for the sizes alone: where contiguous matrices need no 64-bit offsets, none are computed, and one
+    that is a narrow part of a huge one must be copied first. Pitches themselves are 32-bit numbers.
+    """
+    a_rows = problem.k if problem.layout[0] == "t" else problem.m
+    b_rows = problem.n if problem.layout[1] == "t" else problem.k
+    matrices = (a_rows, a_pitch), (b_rows, b_pitch), (problem.m, c_pitch)
+    if _index64(problem):
+        return all(pitch < _INT32_LIMIT for _, pitch in matrices)
+    return all(rows * pitch < _INT32_LIMIT for rows, pitch in matrices)
+
+
+def _index64(problem: GemmProblem) -> bool:
+    return max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n) >= _INT32_LIMIT
 
 
 def only_inductor_has_it(problem: GemmProblem) -> bool:
@@ -157,7 +201,7 @@ def source_hash(family: str) -> str:
     """12 hexadecimal digits over the text of the family's kernel file and of every kernel file that it imports."""
     folder = resources.files(__package__) / "kernels"
     if not (folder / f"{family}.py").is_file():
-        raise ValueError(f"no kernel family is called '{family}'; known are tiled and split_k")
+        raise ValueError(f"no kernel family is called '{family}'; known are {', '.join(FAMILIES)}")
     texts: dict[str, str] = {}
     pending = [family]
     while pending:
@@ -213,7 +257,7 @@ def _parameter_types(problem: GemmProblem) -> dict[str, str]:
     }
     return {
         **{name: "*" + dtype for name, dtype in pointers.items()},
-        **dict.fromkeys(("m", "n", "k", "a_pitch", "b_pitch", "c_pitch"), "i32"),
+        **dict.fromkeys(("m", "n", "k", "batch", "a_pitch", "b_pitch", "c_pitch"), "i32"),
         **dict.fromkeys(("a_batch_stride", "b_batch_stride", "c_batch_stride"), "i64"),
     }
 
@@ -233,6 +277,7 @@ def _parameter_divisors(problem: GemmProblem) -> dict[str, int]:
         "m": _power_of_two_in(problem.m),
         "n": n,
         "k": _power_of_two_in(problem.k),
+        "batch": 1,
         **dict.fromkeys(("a_pitch", "b_pitch", "a_batch_stride", "b_batch_stride"), aligned),
         **dict.fromkeys(("c_pitch", "c_batch_stride"), n),
     }
@@ -244,7 +289,6 @@ def _power_of_two_in(size: int) -> int:
 
 def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Constant]:
     a_transposed, b_transposed = (side == "t" for side in problem.layout)
-    elements = max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n)
     return {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
@@ -255,7 +299,7 @@ def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Co
         "EVEN_M": problem.m % config.block_m == 0,
         "EVEN_N": problem.n % config.block_n == 0,
         "EVEN_K": problem.k % config.block_k == 0,
-        "INDEX64": elements >= _INT32_LIMIT,
+        "INDEX64": _index64(problem),
         "PRECISION": problem.precision if problem.a_dtype == "float32" else "ieee",
         "ACCUMULATOR": accumulator_of(problem),
     }
@@ -265,7 +309,7 @@ def epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
     """What `kernels/epilogue.py` is compiled for."""
     words = problem.epilogue.split("+")
     return {
-        "SCALED": is_scaled(problem),
+        "SCALING": problem.scaling if is_scaled(problem) else "none",
         "BIAS": adds_bias(problem),
         "ACTIVATION": next((word for word in words if word != "bias"), "none"),
     }

@@ -32,6 +32,11 @@ class Bench:
         self._handles: dict[int, int] = {}
         self._compare = 0
 
+    @property
+    def sm_count(self) -> int:
+        """SMs that the kernels may use."""
+        return self._timer.sm_count
+
     def prepare(
         self, problem: GemmProblem, buffers: Sequence[Buffer], checks: Sequence[Launch], seed: int
     ) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def job(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if do == "open":
             _bench = Bench(**given)
-            return {}
+            return {"sm_count": _bench.sm_count}
         answer: dict[str, Any] = getattr(_bench, do)(**given)
     except (GemmTunerError, ImportError, ValueError, RuntimeError) as error:  # of the last, torch's
         is_broken = _bench is None or _bench.is_broken()

@@ -45,14 +45,14 @@ class _Prepared:
 
     problem: GemmProblem
     checks: tuple[Binary, ...]
-    split_k: int
+    parts_bytes: int
     seed: int
 
     def request(self) -> dict[str, Any]:
         return {
             "do": "prepare",
             "problem": self.problem.to_dict(),
-            "buffers": operands_of(self.problem, split_k=self.split_k),
+            "buffers": operands_of(self.problem, parts_bytes=self.parts_bytes),
             "checks": [each.to_dict() for each in check_launches(self.problem, self.checks)],
             "seed": self.seed,
         }
@@ -88,11 +88,12 @@ class Trials:
         if process is not None:
             process.kill()
 
-    def prepare(self, problem: GemmProblem, checks: Sequence[Binary], *, split_k: int = 1, seed: int = 0) -> None:
-        """The problem that the next choices compute. checks: as `compile_checks` gives them; split_k: the largest that
-        candidates have. Raises TrialError where its operands do not fit or its kernels do not run, and GpuLostError.
+    def prepare(self, problem: GemmProblem, checks: Sequence[Binary], *, parts_bytes: int = 0, seed: int = 0) -> None:
+        """The problem that the next choices compute. checks: as `compile_checks` gives them; parts_bytes: the
+        largest workspace of the candidates. Raises TrialError where its operands do not fit or its kernels do not run,
+        and GpuLostError.
         """
-        self._prepared = _Prepared(problem, tuple(checks), split_k, seed)
+        self._prepared = _Prepared(problem, tuple(checks), parts_bytes, seed)
         self._loaded.clear()
         if self._process is None:
             self._start()
@@ -135,6 +136,10 @@ class Trials:
         if "error" in answer:
             self.close()
             raise GpuLostError(f"The GPU cannot be used: {answer['error']}")
+        asked, found = self._where["sm_count"], answer["sm_count"]
+        if asked not in (0, found):
+            self.close()
+            raise GpuLostError(f"The GPU can be parted into {found} SMs where {asked} were asked for: ask for {found}.")
         if self._prepared is not None:
             self._ask(self._prepared.request())
 

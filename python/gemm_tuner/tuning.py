@@ -14,6 +14,7 @@ from ._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
+    family_variants,
     has_tensor_core_path,
     predict_library,
     rank,
@@ -30,11 +31,10 @@ from .problems import CountedProblem
 from .problems import merge as merge_problems
 from .records import Basis, Fingerprint, Index, Record, Versions, append, open_for_append
 from .settling import Outcome, recall, settle, settle_race
-from .sources import kernel_id, only_inductor_has_it
+from .sources import FAMILIES, kernel_id, only_inductor_has_it
 from .trials import Trials
 from .versions import TRITON, installed_version
 
-FAMILIES = ("tiled", "split_k")
 INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no certain source and without its hash
 
 
@@ -114,7 +114,9 @@ def tune(
         with contextlib.closing(settled(left, job)) as settling:
             for trials, outcome in settling:
                 if records is not None:
-                    append(records, [*trials, outcome.winner])
+                    append(records, [*trials, *([outcome.winner] if outcome else [])])
+                if outcome is None:  # what broke it is known, and now `settling` says so
+                    continue
                 outcomes[outcome.winner.problem] = outcome
                 spent_s, undone = time.monotonic() - started_s, len(wanted) - len(outcomes)
                 left_s = spent_s / (len(left) - undone) * undone
@@ -133,7 +135,7 @@ def tune(
     )
 
 
-Settled = Generator[tuple[list[Record], Outcome], None, None]
+Settled = Generator[tuple[list[Record], Outcome | None], None, None]
 
 
 class _Job(NamedTuple):
@@ -156,6 +158,14 @@ class _Job(NamedTuple):
         """The configs that the kernels can have."""
         whole = space(problem, self.device)
         return whole if self.kernel == "gemm_tuner" else [each for each in whole if each.family == "tiled"]
+
+    def variants(self, problem: GemmProblem, candidates: Iterable[GemmConfig]) -> list[GemmConfig]:
+        """What the candidates' variants in a race's second stage are taken from, best predicted first."""
+        configs = [each.config for each in rank(problem, self.device, configs=self.space(problem))]
+        if self.kernel == "gemm_tuner":
+            tiles = dict.fromkeys(each.replace(group_m=GemmConfig().group_m) for each in (*candidates, *configs))
+            configs += [other for each in tiles for other in family_variants(problem, each, self.device)]
+        return [each.config for each in rank(problem, self.device, top_k=max(1, len(configs)), configs=configs)]
 
     def compiles(self, problem: GemmProblem) -> bool:
         """Has it a kernel to compile? Otherwise the compiler's word is estimated."""
@@ -184,6 +194,8 @@ def _measured(left: Sequence[CountedProblem], job: _Job) -> Settled:
         for problem, results in compiled:
             found = _raced(problem, results, job, trials, checks[problem], pool)
             yield settle_race(counted[problem], found, job.device, job.versions)
+            if found.lost is not None:
+                raise found.lost
     yield from _predicted([each for each in left if each.problem not in counted], job)
 
 
@@ -201,7 +213,7 @@ def _raced(
     def compile_one(config: GemmConfig) -> Compiled | Failed:
         return compile_candidates(problem, [config], job.device, kernel=job.kernel, pool=pool)[config]
 
-    variants = [each.config for each in rank(problem, job.device, configs=job.space(problem))]
+    variants = job.variants(problem, compiled)
     return measure(problem, compiled, job.device, trials, checks, compile_one=compile_one, variants=variants)
 
 
@@ -235,15 +247,20 @@ def current_kernels() -> frozenset[str]:
     return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
 
 
+def usable_kernels(records: Iterable[Record]) -> frozenset[str]:
+    """`current_kernels`, and the templates of Inductor's in the records that the installed torch has too."""
+    # a template belongs to its torch: the same version has the same one
+    templates = {each.kernel for each in records if each.versions.torch == installed_version("torch")}
+    return current_kernels() | {each for each in templates if each.startswith("inductor::")}
+
+
 def _already_known(
     wanted: list[CountedProblem], device: DeviceSpec, records: str | Path | None, *, measured: bool
 ) -> dict[GemmProblem, Outcome]:
     if records is None:
         return {}
     known = open_for_append(records).records
-    # a template belongs to its torch: the same version has the same one
-    templates = {each.kernel for each in known if each.versions.torch == installed_version("torch")}
-    kernels = current_kernels() | {each for each in templates if each.startswith("inductor::")}
+    kernels = usable_kernels(known)
     index = Index(known, kernels=kernels)
     here = Fingerprint.of(device)
     best: dict[tuple[GemmProblem, str], Record] = {}

@@ -32,7 +32,7 @@ Calibration calibration_on(const StandIn& stand_in, const Build& built = whole_b
 }
 
 TEST(Calibrate, FindsWhatTheDeviceIsToldToBe) {
-  const StandIn stand_in("");
+  const StandIn stand_in("launch_us=3");
   const auto [spec, figures] = calibration_on(stand_in);
   // the double counts the launches, too
   const auto near = [&](const char* name, double value) { EXPECT_NEAR(figures.at(name).value, value, 0.002 * value); };

@@ -49,6 +49,16 @@ TEST(GemmConfig, SplitKBelongsToItsFamilyAlone) {
 TEST(GemmConfig, IsWrittenInOneLine) {
   EXPECT_EQ(to_string(GemmConfig{}), "tiled 64x64x32 w4 s3 g8");
   EXPECT_EQ(to_string(GemmConfig{Family::split_k, 128, 64, 32, 8, 4, 1, 6}), "split_k 128x64x32 w8 s4 g1 k6");
+  EXPECT_EQ(to_string(GemmConfig{Family::stream_k, 128, 64, 32, 8, 4, 1, 1, 56}), "stream_k 128x64x32 w8 s4 g1 c56");
+}
+
+TEST(GemmConfig, AFixedGridBelongsToItsFamilies) {
+  EXPECT_THROW(validate(changed([](GemmConfig& c) { c.ctas = 28; })), std::invalid_argument);
+  EXPECT_THROW(validate(changed([](GemmConfig& c) { c.family = Family::stream_k; })), std::invalid_argument);
+  EXPECT_NO_THROW(validate(changed([](GemmConfig& c) {
+    c.family = Family::stream_k;
+    c.ctas = 28;
+  })));
 }
 
 TEST(GemmConfig, EveryFieldCountsInEqualityAndHash) {
@@ -59,7 +69,8 @@ TEST(GemmConfig, EveryFieldCountsInEqualityAndHash) {
                                                       [](GemmConfig& c) { c.num_warps = 8; },
                                                       [](GemmConfig& c) { c.num_stages = 4; },
                                                       [](GemmConfig& c) { c.group_m = 4; },
-                                                      [](GemmConfig& c) { c.split_k = 2; }};
+                                                      [](GemmConfig& c) { c.split_k = 2; },
+                                                      [](GemmConfig& c) { c.ctas = 28; }};
   EXPECT_EQ(hash_value(GemmConfig{}), hash_value(GemmConfig{}));
   for (const auto& change : changes) {
     EXPECT_NE(changed(change), GemmConfig{});

@@ -79,11 +79,25 @@ TEST(Legality, ASumOfTwoProductsLoopsMoreThanOnceAndInOnePart) {
   expect_refused(Refusal::single_block,
                  "block_k must be below k in mm_plus_mm, got block_k=128 for k=128; Inductor leaves such configs out",
                  p, config_of(64, 64, 128, 4, 2), round_device());
-  expect_refused(Refusal::no_split, "no kernel splits k of mm_plus_mm, got split_k=2", p,
+  expect_refused(Refusal::no_kernel, "mm_plus_mm has a kernel of family tiled alone, got split_k", p,
                  config_of(64, 64, 32, 4, 3, 2), round_device());
   p.op = Op::mm;
   expect_legal(p, config_of(64, 64, 128, 4, 2), round_device());
   expect_legal(p, config_of(64, 64, 32, 4, 3, 2), round_device());
+}
+
+TEST(Legality, ABatchHasToFitInTheGrid) {
+  GemmProblem p = problem_of(64, 64, 128);
+  p.op = Op::bmm;
+  p.batch = 65535;
+  expect_legal(p, config_of(64, 64, 32), round_device());
+  p.batch = 65536;
+  expect_refused(Refusal::batch, "a grid has room for 65535 matrices, got batch=65536", p, config_of(64, 64, 32),
+                 round_device());
+  GemmConfig dealt = config_of(64, 64, 32);
+  dealt.family = Family::persistent;
+  dealt.ctas = 28;
+  expect_legal(p, dealt, round_device());
 }
 
 TEST(Legality, SharedMemoryIsWhatTheArchitectureAllows) {

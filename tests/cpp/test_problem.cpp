@@ -60,7 +60,9 @@ TEST(GemmProblem, DtypesMustGoTogether) {
   expect_refused("must share a dtype", [](GemmProblem& p) { p.b_dtype = DType::bfloat16; });
   expect_refused("int8 operands give an int32 result", [](GemmProblem& p) { p.a_dtype = p.b_dtype = DType::int8; });
   expect_refused("int8 operands give an int32 result", [](GemmProblem& p) { p.out_dtype = DType::int32; });
-  expect_refused("precision tf32 is for float32", [](GemmProblem& p) { p.precision = Precision::tf32; });
+  expect_refused(
+      "precision tf32 is for float32", [](GemmProblem& p) { p.scaling = Scaling::row; },
+      [](GemmProblem& p) { p.precision = Precision::tf32; });
   EXPECT_NO_THROW(validate(changed([](GemmProblem& p) {
     p.a_dtype = DType::float8_e4m3fn;
     p.b_dtype = DType::float8_e5m2;
@@ -109,6 +111,7 @@ TEST(GemmProblem, EveryFieldCountsInEqualityAndHash) {
                                                        [](GemmProblem& p) { p.a_dtype = DType::float32; },
                                                        [](GemmProblem& p) { p.b_dtype = DType::float32; },
                                                        [](GemmProblem& p) { p.out_dtype = DType::float32; },
+                                                       [](GemmProblem& p) { p.scaling = Scaling::row; },
                                                        [](GemmProblem& p) { p.precision = Precision::tf32; },
                                                        [](GemmProblem& p) { p.layout = Layout::tt; },
                                                        [](GemmProblem& p) { p.alignment = 8; },

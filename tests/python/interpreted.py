@@ -17,7 +17,9 @@ from triton.runtime.interpreter import InterpreterBuilder
 
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner.checking import check_grids, check_sources, tolerance
-from gemm_tuner.sources import KernelSource, grids, kernel_sources
+from gemm_tuner.sources import KernelSource, grids, kernel_sources, workspace_bytes
+
+Scales = tuple[float, float] | tuple[torch.Tensor, torch.Tensor]
 
 _interpreted_dot = InterpreterBuilder.create_dot
 
@@ -41,7 +43,7 @@ def run(
     b: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
-    scales: tuple[float, float] = (1.0, 1.0),
+    scales: Scales = (1.0, 1.0),
     **constants_instead: bool,
 ) -> torch.Tensor:
     """C of (batch, m, n). a and b are (batch, rows, columns) as stored: transposed where the layout says t.
@@ -52,7 +54,8 @@ def run(
     values = {
         **_common_values(problem, a, b, bias, scales),
         "c": c,
-        "parts": torch.full((problem.batch, config.split_k, problem.m, problem.n), 77, dtype=_accumulator(problem)),
+        "parts": torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=_accumulator(problem)),
+        "batch": problem.batch,
         "a_pitch": a.stride(1),
         "b_pitch": b.stride(1),
         "c_pitch": c.stride(1),
@@ -70,7 +73,7 @@ def verdict_on(
     b: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
-    scales: tuple[float, float] = (1.0, 1.0),
+    scales: Scales = (1.0, 1.0),
     second: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[int, float, torch.Tensor]:
     """Wrong elements of C, the largest error, and what was expected. Operands as in `run`; second: A2 and B2."""
@@ -114,14 +117,14 @@ def launch(
 
 
 def _common_values(
-    problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scales: tuple[float, float]
+    problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scales: Scales
 ) -> dict[str, Any]:
     return {
         "a": a,
         "b": b,
         "bias": bias if bias is not None else a,  # never read where there is none
-        "scale_a": torch.tensor([scales[0]]),
-        "scale_b": torch.tensor([scales[1]]),
+        "scale_a": torch.as_tensor(scales[0]),
+        "scale_b": torch.as_tensor(scales[1]),
         "m": problem.m,
         "n": problem.n,
         "k": problem.k,

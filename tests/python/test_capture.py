@@ -147,6 +147,18 @@ def test_scaled_mm(bias):
         assert ran(functional.scaled_mm, a, b, scale, wise, scale, wise, **kwargs) == {told: 1}
 
 
+def test_scaled_mm_by_row():
+    a = meta(32, 64, dtype=torch.float8_e4m3fn)
+    b = meta(16, 64, dtype=torch.float8_e4m3fn).t()
+    scales = meta(32, 1, dtype=torch.float32), meta(1, 16, dtype=torch.float32)
+    told = "scaled_mm 32x16x64 float8_e4m3fn->bfloat16 row-scaled nt align 16"
+    assert ran(torch._scaled_mm, a, b, *scales, out_dtype=torch.bfloat16) == {told: 1}
+    if hasattr(functional, "scaled_mm"):
+        wise = functional.ScalingType.RowWise
+        given = scales[0], wise, scales[1], wise
+        assert ran(functional.scaled_mm, a, b, *given, output_dtype=torch.bfloat16) == {told: 1}
+
+
 def test_int_mm():
     a, b = (torch.ones(32, 32, dtype=torch.int8) for _ in range(2))
     assert ran(torch._int_mm, a, b.t()) == {"int_mm 32x32x32 int8->int32 nt align 16": 1}

@@ -41,11 +41,17 @@ else:
 
     from gemm_tuner import GemmConfig, GemmProblem
     from gemm_tuner.sources import kernel_sources
-    from interpreted import run
+    from interpreted import Scales, run
 
     # the interpreter computes with numpy, which warns where exp gives the infinity that tanh wants
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 
+    FAMILIES = [
+        GemmConfig(block_m=32, block_n=16),
+        GemmConfig(block_m=32, block_n=16, split_k=3),
+        GemmConfig(block_m=32, block_n=16, family="stream_k", ctas=5),
+        GemmConfig(block_m=32, block_n=16, family="persistent", ctas=2),
+    ]
     LAYOUTS = ("nn", "nt", "tn", "tt")
     EPILOGUES = (
         "none", "bias", "relu", "gelu", "gelu_tanh", "silu", "bias+relu", "bias+gelu", "bias+gelu_tanh", "bias+silu"
@@ -67,7 +73,7 @@ else:
         return values.to(getattr(torch, dtype))[:, :, :columns]
 
     def reference(
-        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float
+        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float | torch.Tensor
     ) -> torch.Tensor:
         wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
         left = (a.transpose(1, 2) if problem.layout[0] == "t" else a).to(wide)
@@ -86,12 +92,13 @@ else:
         return activation(product) if activation else product
 
     def check(
-        problem: GemmProblem, config: GemmConfig, *, pad: int = 0, scales: tuple[float, float] = (1.0, 1.0)
+        problem: GemmProblem, config: GemmConfig, *, pad: int = 0, aligned: int = 1, scales: Scales = (1.0, 1.0)
     ) -> None:
         a_shape = (problem.k, problem.m) if problem.layout[0] == "t" else (problem.m, problem.k)
         b_shape = (problem.n, problem.k) if problem.layout[1] == "t" else (problem.k, problem.n)
-        a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=pad, seed=1)
-        b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=pad, seed=2)
+        a_pad, b_pad = (pad or -columns % aligned for _, columns in (a_shape, b_shape))
+        a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=a_pad, seed=1)
+        b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=b_pad, seed=2)
         row = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
         bias = row.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
         got = run(problem, config, a, b, bias=bias, scales=scales)
@@ -103,13 +110,21 @@ else:
         assert (got.double() - want).abs().max().item() <= TOLERANCE[problem.out_dtype] * size
 
     blocks = st.sampled_from((16, 32))
+    families = st.one_of(
+        st.just({"family": "tiled"}),
+        st.builds(lambda split: {"family": "split_k", "split_k": split}, st.sampled_from((2, 3, 7))),
+        st.builds(
+            lambda family, ctas: {"family": family, "ctas": ctas},
+            st.sampled_from(("stream_k", "persistent")),
+            st.integers(1, 12),
+        ),
+    )
     configs = st.builds(
-        lambda m, n, k, group, split: GemmConfig(block_m=m, block_n=n, block_k=k, group_m=group, split_k=split),
+        lambda m, n, group, family: GemmConfig(block_m=m, block_n=n, block_k=32, group_m=group, **family),
         blocks,
         blocks,
-        st.just(32),
         st.sampled_from((1, 2, 8)),
-        st.sampled_from((1, 1, 2, 3, 7)),
+        families,
     )
     sizes = st.integers(1, 60)
 
@@ -140,25 +155,59 @@ else:
     def test_any_batch(batch: int, m: int, n: int, layout: str, config: GemmConfig) -> None:
         check(GemmProblem(op="bmm", batch=batch, m=m, n=n, k=50, dtype="float32", layout=layout), config)
 
-    @pytest.mark.parametrize("split_k", [1, 3])
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
     @pytest.mark.parametrize("dtypes", [("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "float8_e5m2")])
-    def test_scaled_float8(dtypes: tuple[str, str], split_k: int) -> None:
+    def test_scaled_float8(dtypes: tuple[str, str], config: GemmConfig) -> None:
         a_dtype, b_dtype = dtypes
         problem = GemmProblem(
             op="scaled_mm", m=40, n=24, k=96, a_dtype=a_dtype, b_dtype=b_dtype, layout="nt", epilogue="bias"
         )
-        check(problem, GemmConfig(split_k=split_k), scales=(0.37, 1.9))
+        check(problem, config, scales=(0.37, 1.9))
+
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_row_scaled_float8(config: GemmConfig) -> None:
+        problem = GemmProblem(
+            op="scaled_mm", scaling="row", m=40, n=24, k=96, dtype="float8_e4m3fn", layout="nt", epilogue="bias+relu"
+        )
+        generator = torch.Generator().manual_seed(5)
+        check(
+            problem, config, scales=(torch.randn(40, 1, generator=generator), torch.randn(1, 24, generator=generator))
+        )
 
     def test_int8_takes_a_bias_and_relu() -> None:
         check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())
 
-    def test_split_k_gives_the_same_bits_every_time() -> None:
+    @settings(thorough, max_examples=20)
+    @given(
+        m=sizes,
+        n=sizes,
+        k=sizes,
+        layout=st.sampled_from(LAYOUTS),
+        dtype=st.sampled_from(("float16", "float32", "float8_e4m3fn", "int8")),
+        ctas=st.integers(1, 5),
+        epilogue=st.sampled_from(("none", "bias+relu")),
+    )
+    def test_tiles_from_the_copy_engine(
+        m: int, n: int, k: int, layout: str, dtype: str, ctas: int, epilogue: str
+    ) -> None:
+        """Rows are padded to a multiple of 16 elements, and what they are padded with is never read."""
+        problem = GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout, alignment=16, epilogue=epilogue)
+        check(problem, GemmConfig(block_m=32, block_n=16, family="persistent_tma", ctas=ctas), aligned=16)
+
+    @pytest.mark.parametrize("ctas", [1, 2, 5, 6, 7, 11, 12, 13, 24, 40, 77, 90])
+    def test_stream_k_ends_every_tile_once(ctas: int) -> None:
+        """6 tiles of 7 steps, by fewer CTAs than tiles, as many, more, and more than there are steps."""
+        problem = GemmProblem(op="bmm", batch=2, m=80, n=17, k=100, dtype="float32")
+        check(problem, GemmConfig(family="stream_k", block_m=32, block_n=32, block_k=16, ctas=ctas), pad=1)
+
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_the_same_bits_every_time(config: GemmConfig) -> None:
         problem = GemmProblem(m=48, n=40, k=200, dtype="float16")
         a, b = random_operand(48, 200, "float16"), random_operand(200, 40, "float16")
-        config = GemmConfig(block_k=16, split_k=5)
         assert torch.equal(run(problem, config, a, b), run(problem, config, a, b))
 
-    def test_64_bit_offsets_reach_the_same_elements() -> None:
+    @pytest.mark.parametrize("config", FAMILIES, ids=str)
+    def test_64_bit_offsets_reach_the_same_elements(config: GemmConfig) -> None:
         """A row pitch of 2**30 elements: the third row lies beyond 32 bits. The storage is mapped and never filled."""
         k, pitch = 20, 2**30
         problem = GemmProblem(m=3, n=16, k=k, dtype="int8", op="int_mm", alignment=1)
@@ -166,7 +215,7 @@ else:
         a = storage.as_strided((1, 3, k), (0, pitch, 1))
         a.copy_(random_operand(3, k, "int8"))
         b = random_operand(k, 16, "int8", seed=2)
-        assert torch.equal(run(problem, GemmConfig(), a, b, INDEX64=True).long(), a.long() @ b.long())
+        assert torch.equal(run(problem, config, a, b, INDEX64=True).long(), a.long() @ b.long())
 
     def test_64_bit_offsets_are_chosen_by_size() -> None:
         def index64(m: int) -> object:

@@ -15,7 +15,7 @@ from gemm_tuner.checking import check_sources, tolerance
 from gemm_tuner.compile import Compiled, CompilePool, Failed, compile_candidates, compile_checks
 from gemm_tuner.launches import Launch, check_launches, launches_of
 from gemm_tuner.placement import operands_of, placement
-from gemm_tuner.sources import KernelSource, kernel_sources
+from gemm_tuner.sources import KernelSource, kernel_sources, workspace_bytes
 
 SMALL = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
 SPLIT = SMALL.replace(family="split_k", split_k=4)
@@ -74,9 +74,13 @@ def test_operands_by_name_size_and_content() -> None:
         "verdict": (8, "zeros"),
     }
     assert {"bias", "scale_a", "scale_b"} <= {buffer.name for buffer in operands_of(SCALED)}
+    by_row = {buffer.name: (buffer.bytes, buffer.fill) for buffer in operands_of(SCALED.replace(scaling="row", m=3))}
+    assert (by_row["scale_a"], by_row["scale_b"]) == ((4 * 3, "float32"), (4 * 64, "float32"))
     assert "bias" in {buffer.name for buffer in operands_of(PROBLEM.replace(op="addmm"))}
-    (parts,) = (each for each in operands_of(PROBLEM, split_k=8) if each.name == "parts")
-    assert parts.bytes == 8 * 500 * 512 * 4
+    (parts,) = (
+        each for each in operands_of(PROBLEM, parts_bytes=workspace_bytes(PROBLEM, SPLIT)) if each.name == "parts"
+    )
+    assert parts.bytes == 4 * 500 * 512 * 4
     two = {buffer.name for buffer in operands_of(PROBLEM.replace(op="mm_plus_mm"))}
     assert {"a2", "b2"} <= two
 

@@ -5,6 +5,7 @@ race are the real ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from conftest import StandIn
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
 from gemm_tuner import trials
+from gemm_tuner.cli import main
 from gemm_tuner.compile import Compiled, Kernel, compile_candidates
+from gemm_tuner.errors import GpuLostError
 from gemm_tuner.records import Record, read
 
 PROBLEM = gt.GemmProblem(m=128, n=256, k=512, layout="nt")
@@ -148,6 +151,27 @@ def test_after_two_faults_the_problem_is_left_with_aten_and_the_run_goes_on(mach
     assert all(each.resumed for each in again.outcomes)
 
 
+def test_when_the_gpu_is_lost_the_run_ends_with_what_is_known(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth = ranked()
+    machine({second: 20.0, third: 20.1, fourth: 19.9}, {first: "fault=719"})  # so close that there are more rounds
+    start, starts = trials.Trials._start, []
+
+    def once(self: trials.Trials) -> None:
+        starts.append(1)
+        if len(starts) > 1:
+            monkeypatch.setenv("FAKE_LIBCUDA", "devices=0")
+        start(self)
+
+    monkeypatch.setattr(trials.Trials, "_start", once)
+    with pytest.raises(GpuLostError, match="The GPU cannot be used: The NVIDIA driver sees no GPU"):
+        gt.tune([PROBLEM], kernel=OURS, top_k=4, records=tmp_path / "records.jsonl")
+    known = read(tmp_path / "records.jsonl").records
+    assert {each.kind for each in known} == {"trial"}
+    assert "CUDA_ERROR_LAUNCH_FAILED" in trial_of(tmp_path / "records.jsonl", first).reason
+
+
 def test_leaders_are_raced_with_other_groups_and_splits(machine: Machine) -> None:
     large = gt.GemmProblem(m=2048, n=2048, k=2048, layout="nt")
     leader = ranked(large, top_k=1)[0]
@@ -171,3 +195,19 @@ def test_another_gpu_than_the_one_here_is_refused(machine: Machine) -> None:
     machine()
     with pytest.raises(gt.errors.NoDeviceError, match="cannot be measured: the GPU here is NVIDIA GeForce RTX 3060"):
         gt.tune([PROBLEM], gt.device("l4"), measured=True)
+
+
+def test_the_command_measures_on_the_gpu_here_unless_it_is_told_to_predict(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = ranked(top_k=2)
+    machine({first: 20.0, second: 25.0})
+    gt.write_problems(tmp_path / "problems.jsonl", [gt.CountedProblem(PROBLEM)])
+    command = ["tune", str(tmp_path / "problems.jsonl"), "--top-k", "2", "--kernel", OURS, "--json", "-o"]
+    assert main([*command, str(tmp_path / "predicted.jsonl"), "--predict"]) == 0
+    assert json.loads(capsys.readouterr().out)["basis"] == "predicted"
+    assert main([*command, str(tmp_path / "records.jsonl")]) == 0
+    said = capsys.readouterr()
+    (found,) = json.loads(said.out)["problems"]
+    assert found["basis"] == "measured" and found["choice"] == first.to_dict()
+    assert "1 of 1 tuned, about 0 s left" in said.err

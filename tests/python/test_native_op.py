@@ -32,7 +32,8 @@ Call = Callable[..., torch.Tensor | None]
 
 @pytest.fixture(scope="module")
 def library() -> Iterator[torch.library.Library]:
-    defined = torch.library.Library(NAMESPACE, "DEF")
+    torch_library: Any = torch.library
+    defined = torch_library.Library(NAMESPACE, "DEF")
     defined.define("launch(Tensor a, Tensor b, Tensor? bias=None, str activation='none', int mode=0) -> Tensor?")
     defined.impl("launch", torch.library.fallthrough_kernel, "Autograd")
     yield defined

@@ -36,6 +36,7 @@ def legal_problems(draw):
         b_dtype=b,
         out_dtype="int32" if a == "int8" else draw(st.sampled_from(FLOATS)),
         precision=draw(st.sampled_from(("ieee", "tf32"))) if a == "float32" else "ieee",
+        scaling=draw(st.sampled_from(("tensor", "row"))) if op == "scaled_mm" else "tensor",
         layout=draw(st.sampled_from(("nn", "nt", "tn", "tt"))),
         alignment=draw(st.sampled_from((1, 2, 4, 8, 16))),
         epilogue=draw(st.sampled_from(("none", "bias", "relu", "bias+gelu_tanh"))),

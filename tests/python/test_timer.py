@@ -24,6 +24,7 @@ from gemm_tuner.compile import Compiled, CompilePool, Failed, compile_candidates
 from gemm_tuner.errors import DriverError
 from gemm_tuner.launches import check_launches, launches_of
 from gemm_tuner.placement import operands_of
+from gemm_tuner.sources import workspace_bytes
 
 PROBLEM = gt.GemmProblem(m=512, n=256, k=192, layout="nt")
 TILED = gt.GemmConfig(block_m=64, block_n=64, block_k=32)
@@ -376,7 +377,9 @@ def test_real_kernels_load_with_the_parameters_that_they_take(
     product = candidate.binaries[0].cubin
     stand_in.tell(write_times(tmp_path / "times.tsv", [KernelTime(product, 40, "512,256,192", behaviour)]))
     timer = Timer(library=str(stand_in.path))
-    timer.allocate([Operand(**buffer._asdict()) for buffer in operands_of(PROBLEM, split_k=4)])
+    timer.allocate(
+        [Operand(**buffer._asdict()) for buffer in operands_of(PROBLEM, parts_bytes=workspace_bytes(PROBLEM, SPLIT))]
+    )
     expect, compare = (timer.load([_core.Launch(**vars(each))]) for each in check_launches(PROBLEM, checks))
     handle = timer.load([_core.Launch(**vars(each)) for each in launches_of(PROBLEM, candidate)])
     timer.run(expect)

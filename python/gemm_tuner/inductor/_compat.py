@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -144,6 +145,11 @@ class Asked(NamedTuple):
     widest_alignment: int
 
 
+def _scale_counts(inputs: Any) -> tuple[int, int]:
+    of_a, of_b = (math.prod(shape) for shape in inputs.shapes_hinted()[2:4])
+    return of_a, of_b
+
+
 def asked(inputs: Any, op: str) -> Asked | str:
     """The problem of `MMKernelInputs`, or why none of ours describes it."""
     if op not in OPS or not isinstance(inputs, MMKernelInputs):
@@ -166,12 +172,13 @@ def asked(inputs: Any, op: str) -> Asked | str:
             *operands,
             out_dtype=dtype_word(inputs.out_dtype()),
             precision=precision_of(a.get_dtype()),
+            scales=_scale_counts(inputs) if op == "scaled_mm" else (1, 1),
             epilogue="bias" if op == "scaled_mm" and len(nodes) == 5 else "none",
         )
     except ValueError as error:
         return f"{op}: {error}"
     is_hint = not all(isinstance(size, (int, sympy.Integer)) for size in sizes)
-    return Asked(problem, is_hint, max(alignment for _, alignment in (each.stored() for each in operands)))
+    return Asked(problem, is_hint, max(each.stored().alignment for each in operands))
 
 
 def _hint(size: Any) -> int:

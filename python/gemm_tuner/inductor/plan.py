@@ -130,6 +130,7 @@ def no_tensor_cores(problem: GemmProblem, device: DeviceSpec) -> str | None:
         b_dtype=problem.b_dtype,
         out_dtype=problem.out_dtype,
         precision=problem.precision,
+        scaling=problem.scaling,
         layout="nt",
     )
     return _probe(like, device)

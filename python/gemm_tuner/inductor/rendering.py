@@ -65,8 +65,10 @@ def _shapes(problem: GemmProblem) -> dict[str, _compat.Shape]:
 
     a = matrix((problem.batch, problem.m, problem.k), place.a_strides, problem.a_dtype)
     b = matrix((problem.batch, problem.k, problem.n), place.b_strides, problem.b_dtype)
-    scale = ((), (), torch.float32)
-    known = {"a": a, "b": b, "a2": a, "b2": b, "scale_a": scale, "scale_b": scale}
+    known: dict[str, _compat.Shape] = {"a": a, "b": b, "a2": a, "b2": b}
+    by_row = problem.scaling == "row"
+    known["scale_a"] = ((problem.m, 1) if by_row else (), (1, 1) if by_row else (), torch.float32)
+    known["scale_b"] = ((1, problem.n) if by_row else (), (problem.n, 1) if by_row else (), torch.float32)
     known["bias"] = ((problem.n,), (1,), getattr(torch, problem.out_dtype))
     return {buffer.name: known[buffer.name] for buffer in operands_of(problem) if buffer.name in known}
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from .._core import DeviceSpec, GemmProblem
 from ..devices import device as find_device
 from ..errors import GemmTunerError, RecordsError
-from ..records import Fingerprint, Index, Record, append, read
+from ..records import Fingerprint, Index, Record, RecordsSource, append, read, read_all
 from ..settings import DEFAULT_TOP_K, POLICIES, Policy, settings
 from ..tuning import current_kernels
 from ..versions import installed_version
@@ -25,8 +23,6 @@ log = logging.getLogger("gemm_tuner")
 
 LEARNED = "learned.jsonl"  # in the cache folder: what compiling has measured
 _KEY_DIGITS = 16
-
-RecordsSource = str | os.PathLike[str] | Record
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,7 @@ def options(
     sm_budget: int | None = None,
 ) -> Options:
     """Reads and checks; raises RecordsError, UnknownDeviceError and ValueError, before anything is switched on."""
-    sources = [] if records is None else [records] if isinstance(records, (str, os.PathLike, Record)) else records
-    known: list[Record] = []
-    for source in sources:
-        known.extend([source] if isinstance(source, Record) else read(Path(source)).records)
+    known = read_all(records)
     spec = find_device(device) if isinstance(device, str) else device
     return Options(policy, top_k, tuple(known), spec, sm_budget)
 

@@ -21,8 +21,9 @@ from ..settings import DEFAULT_TOP_K, settings
 
 if TYPE_CHECKING:
     from .._core import DeviceSpec
+    from ..records import RecordsSource
     from ..settings import Policy
-    from .session import RecordsSource, Report, Session
+    from .session import Report, Session
 
 log = logging.getLogger("gemm_tuner")
 

@@ -20,6 +20,9 @@ log = logging.getLogger("gemm_tuner")
 LOCK_TIMEOUT_S = 60.0  # far beyond any append or compaction; only a hung owner gets there
 
 
+RecordsSource = str | os.PathLike[str] | Record
+
+
 @dataclass(frozen=True)
 class Line:
     """A good line: `text` is what the file holds, without its end."""
@@ -51,6 +54,16 @@ class Contents:
     def records(self) -> tuple[Record, ...]:
         """The lines' records, in the file's order."""
         return tuple(line.record for line in self.lines)
+
+
+def read_all(sources: RecordsSource | Iterable[RecordsSource] | None) -> list[Record]:
+    """The records of files, and those given as such, in order. Raises RecordsError as `read` does."""
+    if sources is None:
+        return []
+    known: list[Record] = []
+    for source in [sources] if isinstance(sources, (str, os.PathLike, Record)) else sources:
+        known.extend([source] if isinstance(source, Record) else read(Path(source)).records)
+    return known
 
 
 def read(path: str | Path) -> Contents:

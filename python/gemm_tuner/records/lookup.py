@@ -116,7 +116,7 @@ def better(one: Record | None, other: Record) -> Record:
 def _kinship(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:
     """What near problems share. Alignment too: it sets how wide loads are, so another one is another kernel."""
     p = problem
-    return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision, p.alignment)
+    return (device, p.op, p.a_dtype, p.b_dtype, p.out_dtype, p.layout, p.precision, p.scaling, p.alignment)
 
 
 def _before_padding(device: Fingerprint, problem: GemmProblem) -> tuple[object, ...]:

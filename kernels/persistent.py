@@ -1,0 +1,77 @@
+"""Family `persistent`: a fixed number of CTAs, each computing one tile after the other."""
+
+import triton
+import triton.language as tl
+
+from .epilogue import finish
+from .tile import grouped_tile, tile_product
+
+
+@triton.jit
+def persistent(
+    a,
+    b,
+    c,
+    bias,
+    scale_a,
+    scale_b,
+    m,
+    n,
+    k,
+    batch,
+    a_pitch,
+    b_pitch,
+    c_pitch,
+    a_batch_stride,
+    b_batch_stride,
+    c_batch_stride,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    A_TRANSPOSED: tl.constexpr,
+    B_TRANSPOSED: tl.constexpr,
+    EVEN_M: tl.constexpr,
+    EVEN_N: tl.constexpr,
+    EVEN_K: tl.constexpr,
+    INDEX64: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+    SCALING: tl.constexpr,
+    BIAS: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+):
+    """C[batch] = epilogue(A[batch] @ B[batch]) on a grid of any number of CTAs. Parameters as `tiled` has them."""
+    tiles_of_matrix = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
+    for tile in range(tl.program_id(0), tiles_of_matrix * batch, tl.num_programs(0)):
+        tile_m, tile_n = grouped_tile(tile % tiles_of_matrix, m, n, BLOCK_M, BLOCK_N, GROUP_M)
+        matrix = (tile // tiles_of_matrix).to(tl.int64)
+        rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
+        columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
+        accumulator = tile_product(
+            a + matrix * a_batch_stride,
+            b + matrix * b_batch_stride,
+            rows,
+            columns,
+            m,
+            n,
+            k,
+            0,
+            k,
+            a_pitch,
+            b_pitch,
+            BLOCK_K,
+            A_TRANSPOSED,
+            B_TRANSPOSED,
+            EVEN_M,
+            EVEN_N,
+            EVEN_K,
+            INDEX64,
+            PRECISION,
+            ACCUMULATOR,
+        )
+        result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
+        if INDEX64:
+            rows = rows.to(tl.int64)
+        outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
+        tl.store(outputs, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])

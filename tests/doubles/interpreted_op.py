@@ -1,0 +1,128 @@
+"""The op's tuned path on CPU tensors, its kernels in Triton's interpreter: a double of a GPU, for tests.
+
+Import it in a process that has TRITON_INTERPRET=1 set before triton is first imported. What is doubled is the launch
+alone: dispatch, autograd, choice by records, placement and launch arguments are the op's own.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (torch types its libraries only in part)
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+import gemm_tuner as gt
+from gemm_tuner import ops
+from gemm_tuner.choosing import Choice
+from gemm_tuner.in_use import OnMiss, RecordsInUse, Work, put_in_use
+from gemm_tuner.launches import arguments_of
+from gemm_tuner.records import Fingerprint, Record, Versions
+from gemm_tuner.sources import KernelSource, accumulator_of, grids, kernel_id, kernel_sources, workspace_bytes
+from interpreted import launch
+
+DEVICE = gt.device("rtx-3060")
+_interpreter = threading.Lock()  # it puts functions of its own into triton's modules while it runs
+
+
+class InterpretedRunner:
+    """Runs a `Work` of the op; counts its calls, and poisons what it is to write."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.calls = 0
+
+    def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
+        with _interpreter:
+            self._run(a, b, c, bias)
+
+    def _run(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.calls += 1
+        problem, config = self.work.problem, self.work.config
+        parts = torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=getattr(torch, accumulator_of(problem)))
+        c.fill_(99)
+        # kernels see addresses: the interpreter takes a tensor for the memory from its first element on
+        operands = {"a": a, "b": b, "c": c, "bias": bias, "parts": parts}
+        for source, grid in zip(kernel_sources(problem, config), grids(problem, config), strict=True):
+            for name, divisor in source.divisible_by:
+                tensor = operands.get(name)
+                assert tensor is None or tensor.data_ptr() % divisor == 0, f"{name} breaks its promise of {divisor}"
+            launch(source, grid, self._values(source, operands))
+
+    def _values(self, source: KernelSource, operands: dict[str, torch.Tensor | None]) -> dict[str, object]:
+        values: dict[str, object] = {}
+        arguments = arguments_of(self.work.problem, source, self.work.place)
+        for (name, _), argument in zip(source.signature, arguments, strict=True):
+            if isinstance(argument, tuple):
+                values[name] = argument[1]
+                assert all(argument[1] % count == 0 for each, count in source.divisible_by if each == name), name
+            else:
+                tensor = operands["a"] if argument is None else operands[argument]  # a pointer that is never followed
+                values[name] = tensor
+        return values
+
+
+class Interpreted:
+    """What the op has done on the double: runners in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.runners: list[InterpretedRunner] = []
+
+    def runner_of(self, work: Work) -> InterpretedRunner:
+        """A runner for the op."""
+        self.runners.append(InterpretedRunner(work))
+        return self.runners[-1]
+
+    @property
+    def problems(self) -> list[gt.GemmProblem]:
+        """Of the launches so far, each runner's as often as it was called."""
+        return [each.work.problem for each in self.runners for _ in range(each.calls)]
+
+
+def winner(problem: gt.GemmProblem, config: gt.GemmConfig | None, **fields: object) -> Record:
+    """A record, as if measured on the doubled device."""
+    kernel = f"aten::{problem.op}" if config is None else kernel_id(config.family)
+    given: dict[str, object] = {
+        "device": Fingerprint.of(DEVICE),
+        "kernel": kernel,
+        "latency_us": 10.0,
+        "spread": 0.01,
+        "basis": "measured",
+        **fields,
+    }
+    return Record(problem=problem, choice=config, kind="winner", versions=Versions("0"), **given)  # type: ignore[arg-type]
+
+
+class AnyRecords(RecordsInUse):
+    """As if every problem had a record of that config."""
+
+    def __init__(self, config: gt.GemmConfig, seen: Interpreted) -> None:
+        super().__init__((), device_of=lambda ordinal: DEVICE, runner_of=seen.runner_of)
+        self._config = config
+
+    def _choose(self, problem: gt.GemmProblem, device: gt.DeviceSpec) -> Choice:
+        return Choice(self._config, "a double's")
+
+
+@contextmanager
+def tuned_on_cpu(records: Iterable[Record] | gt.GemmConfig = (), *, on_miss: OnMiss = "aten") -> Iterator[Interpreted]:
+    """Inside the block the op treats CPU tensors as it treats CUDA's, on a doubled RTX 3060.
+
+    records: those in use, or the config of every problem.
+    """
+    seen = Interpreted()
+    library = torch.library.Library("gemm_tuner", "IMPL")
+    library.impl("matmul", ops._tuned, "CPU")
+    library.impl("matmul", ops._autocast, "AutocastCPU")
+    if isinstance(records, gt.GemmConfig):
+        used: RecordsInUse = AnyRecords(records, seen)
+    else:
+        used = RecordsInUse(records, on_miss, device_of=lambda ordinal: DEVICE, runner_of=seen.runner_of)
+    put_in_use(used)
+    try:
+        yield seen
+    finally:
+        used.undo()
+        library._destroy()

@@ -282,7 +282,8 @@ def _cuda_guarded() -> Iterator[None]:
 
     Those with CUDA do so themselves where there is no GPU, so that operators take fake tensors.
     """
-    kinds: Any = torch.autograd.DeviceType
+    autograd: Any = torch.autograd
+    kinds = autograd.DeviceType
     cuda, meta = int(kinds.CUDA), int(kinds.Meta)
     library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
     guards = (ctypes.c_void_p * (meta + 1)).in_dll(library, _GUARDS)

@@ -14,6 +14,7 @@ from gemm_tuner.compile import Compiled, CompilePool, compile_candidates
 from gemm_tuner.launches import launches_of
 from gemm_tuner.placement import operands_of
 from gemm_tuner.sources import FAMILIES, grids, kernel_id, kernel_sources, offsets_fit, workspace_bytes
+from gemm_tuner.tuning import _Job, present_versions
 
 PROBLEM = gt.GemmProblem(m=640, n=1152, k=1024, layout="nt", epilogue="bias+gelu")
 CONFIG = gt.GemmConfig(block_m=128, block_n=64, block_k=32, num_warps=4, num_stages=3)
@@ -113,6 +114,16 @@ def test_persistent_families_are_offered_beyond_one_round() -> None:
 def test_what_the_copy_engine_cannot_fetch(changes: dict[str, object], device: str, why: str) -> None:
     problem = PROBLEM.replace(**changes)  # type: ignore[arg-type]
     assert why in str(gt.why_illegal(problem, CONFIGS["persistent_tma"], gt.device(device)))
+
+
+def test_a_race_of_our_kernels_has_them_as_variants_of_its_tiles() -> None:
+    device = gt.device("rtx-3060")
+    job = _Job(device, present_versions(device), "gemm_tuner", 4, None)
+    assert {each.family for each in job.candidates(PROBLEM)} <= {"tiled", "split_k"}
+    offered = job.variants(PROBLEM, [CONFIG])
+    assert {each.replace(group_m=8) for each in family_variants(PROBLEM, CONFIG, device)} <= set(offered)
+    inductors = job._replace(kernel="inductor").variants(PROBLEM, [CONFIG])
+    assert {each.family for each in inductors} == {"tiled"}
 
 
 # Predictions

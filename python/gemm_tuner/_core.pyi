@@ -868,6 +868,9 @@ class LoadedKernel:
         compiler asked for, of `scratch_bytes`; nothing needs to be in it.
     """
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises TypeError: `Launcher.load` makes it."""
+
     @property
     def operands(self) -> tuple[str, ...]: ...
     @property

@@ -3,6 +3,8 @@
 It is implemented for the CPU here: to the double any address is as good as one of a GPU.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# (torch types its libraries of operators only in part)
 from __future__ import annotations
 
 import gc

@@ -165,20 +165,6 @@ def _rows_of_a_sum(config: GemmConfig) -> int:
     return min(config.block_m, max(1, REDUCTION_BLOCK_M * REDUCTION_BLOCK_N // config.block_n))
 
 
-def offsets_fit(problem: GemmProblem, *, a_pitch: int, b_pitch: int, c_pitch: int) -> bool:
-    """Do the problem's kernels reach every element of operands with so many elements from row to row as stored?
-
-    They are compiled for the sizes alone: where contiguous matrices need no 64-bit offsets, none are computed, and one
-    that is a narrow part of a huge one must be copied first. Pitches themselves are 32-bit numbers.
-    """
-    a_rows = problem.k if problem.layout[0] == "t" else problem.m
-    b_rows = problem.n if problem.layout[1] == "t" else problem.k
-    matrices = (a_rows, a_pitch), (b_rows, b_pitch), (problem.m, c_pitch)
-    if _index64(problem):
-        return all(pitch < _INT32_LIMIT for _, pitch in matrices)
-    return all(rows * pitch < _INT32_LIMIT for rows, pitch in matrices)
-
-
 def _index64(problem: GemmProblem) -> bool:
     return max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n) >= _INT32_LIMIT
 

@@ -13,7 +13,8 @@ from gemm_tuner._core import estimate_resources, family_variants
 from gemm_tuner.compile import Compiled, CompilePool, compile_candidates
 from gemm_tuner.launches import launches_of
 from gemm_tuner.placement import operands_of
-from gemm_tuner.sources import FAMILIES, grids, kernel_id, kernel_sources, offsets_fit, workspace_bytes
+from gemm_tuner.sources import FAMILIES, grids, kernel_id, kernel_sources, workspace_bytes
+from gemm_tuner.tuning import _Job, present_versions
 
 PROBLEM = gt.GemmProblem(m=640, n=1152, k=1024, layout="nt", epilogue="bias+gelu")
 CONFIG = gt.GemmConfig(block_m=128, block_n=64, block_k=32, num_warps=4, num_stages=3)
@@ -115,6 +116,16 @@ def test_what_the_copy_engine_cannot_fetch(changes: dict[str, object], device: s
     assert why in str(gt.why_illegal(problem, CONFIGS["persistent_tma"], gt.device(device)))
 
 
+def test_a_race_of_our_kernels_has_them_as_variants_of_its_tiles() -> None:
+    device = gt.device("rtx-3060")
+    job = _Job(device, present_versions(device), "gemm_tuner", 4, None)
+    assert {each.family for each in job.candidates(PROBLEM)} <= {"tiled", "split_k"}
+    offered = job.variants(PROBLEM, [CONFIG])
+    assert {each.replace(group_m=8) for each in family_variants(PROBLEM, CONFIG, device)} <= set(offered)
+    inductors = job._replace(kernel="inductor").variants(PROBLEM, [CONFIG])
+    assert {each.family for each in inductors} == {"tiled"}
+
+
 # Predictions
 
 
@@ -138,16 +149,6 @@ def test_stream_k_is_predicted_to_pay_where_one_tile_too_many_makes_a_round() ->
 
 
 # Sources and launches
-
-
-def test_narrow_parts_of_huge_matrices_are_out_of_reach() -> None:
-    problem = gt.GemmProblem(m=2**20, n=64, k=64)
-    assert offsets_fit(problem, a_pitch=64, b_pitch=64, c_pitch=64)
-    assert offsets_fit(problem, a_pitch=2047, b_pitch=64, c_pitch=64)
-    assert not offsets_fit(problem, a_pitch=2048, b_pitch=64, c_pitch=64)
-    assert not offsets_fit(problem.replace(layout="tn"), a_pitch=2**25, b_pitch=64, c_pitch=64)
-    assert offsets_fit(problem.replace(k=2048), a_pitch=4096, b_pitch=64, c_pitch=64)  # of 64 bits
-    assert not offsets_fit(problem.replace(k=2048), a_pitch=2**31, b_pitch=64, c_pitch=64)
 
 
 def test_an_empty_product_is_no_problem() -> None:

@@ -14,6 +14,7 @@ from ._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
+    RaceOptions,
     family_variants,
     has_tensor_core_path,
     predict_library,
@@ -36,6 +37,7 @@ from .trials import Trials
 from .versions import TRITON, installed_version
 
 INDUCTORS = ("inductor::mm_plus_mm",)  # predicted without compiling, so of no certain source and without its hash
+RACE = RaceOptions(max_variants=2)  # of two leaders: with the usual eight candidates, at most twelve are tried
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,16 @@ def _raced(
     def compile_one(config: GemmConfig) -> Compiled | Failed:
         return compile_candidates(problem, [config], job.device, kernel=job.kernel, pool=pool)[config]
 
-    variants = job.variants(problem, compiled)
-    return measure(problem, compiled, job.device, trials, checks, compile_one=compile_one, variants=variants)
+    return measure(
+        problem,
+        compiled,
+        job.device,
+        trials,
+        checks,
+        compile_one=compile_one,
+        variants=job.variants(problem, compiled),
+        options=RACE,
+    )
 
 
 def trials_on(device: DeviceSpec) -> Trials:

@@ -7,32 +7,20 @@ The interpreter must be chosen before triton is imported, so the module runs its
 # (torch types autograd only in part)
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from in_interpreter import IN_INTERPRETER, passes_in_the_interpreter
+
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-if os.environ.get("TRITON_INTERPRET") != "1":
+if not IN_INTERPRETER:
 
     def test_in_the_interpreter() -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
-            env={**os.environ, "TRITON_INTERPRET": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        passed = re.search(r"(\d+) passed", done.stdout)
-        assert passed is not None
-        assert int(passed[1]) >= 30
+        passes_in_the_interpreter(__file__, at_least=30)
 
 else:
     import torch

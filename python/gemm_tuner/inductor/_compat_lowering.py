@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.utils._triton
 from torch._decomp import global_decomposition_table
 from torch._dynamo.device_interface import CudaInterface
 from torch._functorch import config as functorch_config
@@ -228,8 +229,9 @@ def _torch_believes_in(device: DeviceSpec) -> Iterator[None]:
                 undo.enter_context(mock.patch.object(CudaInterface, name, staticmethod(_always(answer))))
         # as on machines where there is no CUDA: a constant is made on the CPU, then said to be moved
         undo.enter_context(mock.patch.object(FakeTensorMode, "avoid_device_init", True))
-        DeviceProperties.create.cache_clear()
-        undo.callback(DeviceProperties.create.cache_clear)
+        for remembering in (DeviceProperties.create, torch.utils._triton.has_triton):
+            remembering.cache_clear()
+            undo.callback(remembering.cache_clear)
         yield
 
 

@@ -61,6 +61,7 @@ PRIVATE_NAMES = (
     "torch.fx.node:map_aggregate",
     "torch.utils._pytree:tree_map",
     "torch.utils._pytree:tree_map_only",
+    "torch.utils._triton:has_triton",
 )
 # Only instances have them, and `torch._C` has no sources.
 PRIVATE_ATTRIBUTES = (

@@ -6,10 +6,8 @@ green context is another device.
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,6 +76,8 @@ def measure(asked: DeviceSpec, ordinal: int | None = None) -> Calibration:
     Raises NoDeviceError, DriverError, NotBuiltError where this build has no probes or none for that GPU, and
     CalibrationError where the figures make no sense or vary too much.
     """
+    from .records.record import now  # here: whoever imports this package reads calibrations, and few make them
+
     spec, figures = driver.calibrate(asked, ordinal)
     return Calibration(
         spec,
@@ -87,21 +87,21 @@ def measure(asked: DeviceSpec, ordinal: int | None = None) -> Calibration:
             "driver": spec.driver_version,
             "nvcc": _core.build()["nvcc"],
         },
-        datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        now(),
     )
 
 
 def keep(calibration: Calibration) -> Path:
     """Writes it, over an earlier one of the same device. CalibrationError where that cannot be done."""
+    from .records.file import replace_file  # as above
+
     folder = settings().calibrations
     if folder is None:
         raise CalibrationError("GEMM_TUNER_CALIBRATIONS is off, so no calibration is kept or used: unset it")
     path = folder / _name(calibration.spec.uuid, calibration.spec.available_sms)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(calibration.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, json.dumps(calibration.to_dict(), indent=1, allow_nan=False))
     except OSError as error:
         raise CalibrationError(
             f"the calibration of {calibration.spec.name} cannot be kept in {folder}: {error.strerror}; make it"

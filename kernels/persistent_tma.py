@@ -7,8 +7,7 @@ computes addresses or masks. Each CTA writes its two descriptors to scratch memo
 import triton
 import triton.language as tl
 
-from .epilogue import finish
-from .tile import grouped_tile
+from .tile import grouped_tile, store_tile
 
 
 @triton.jit
@@ -61,8 +60,6 @@ def persistent_tma(
             accumulator = tl.dot(a_tile, b_tile, accumulator, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         rows = first_row + tl.arange(0, BLOCK_M)
         columns = first_column + tl.arange(0, BLOCK_N)
-        result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-        if INDEX64:
-            rows = rows.to(tl.int64)
-        outputs = c + rows[:, None] * c_pitch + columns[None, :]
-        tl.store(outputs, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
+        store_tile(
+            accumulator, c, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+        )

@@ -6,8 +6,7 @@ No atomics: the same inputs give the same bits, run after run.
 import triton
 import triton.language as tl
 
-from .epilogue import finish
-from .tile import grouped_tile, tile_product
+from .tile import grouped_tile, store_tile, tile_product
 
 
 @triton.jit
@@ -109,6 +108,7 @@ def add_parts(
     for _ in range(SPLIT_K):
         accumulator += tl.load(pointers, mask=mask, other=0.0)
         pointers += part_stride
-    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-    outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
-    tl.store(outputs, result.to(c.dtype.element_ty), mask=mask)
+    out = c + matrix * c_batch_stride
+    store_tile(
+        accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+    )

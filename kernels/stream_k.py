@@ -8,8 +8,7 @@ leaves its parts in a workspace. Nobody waits for anybody, no atomics: the same 
 import triton
 import triton.language as tl
 
-from .epilogue import finish
-from .tile import grouped_tile, tile_product
+from .tile import grouped_tile, store_tile, tile_product
 
 
 @triton.jit
@@ -23,6 +22,18 @@ def whole_rounds(tiles, ctas):
 def share_begin(cta, steps, ctas):
     """The first of the CTA's steps, of those shared; the CTA's last is before the next one's first."""
     return cta.to(tl.int64) * (steps // ctas) + tl.minimum(cta, steps % ctas)
+
+
+@triton.jit
+def share_of(cta, ctas, m, n, k, batch, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+    """(tiles of a matrix, steps of a tile, whole rounds, all shared steps, the CTA's first, the next one's first)."""
+    tiles_of_matrix = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
+    tiles = tiles_of_matrix * batch
+    steps = tl.cdiv(k, BLOCK_K)
+    rounds = whole_rounds(tiles, ctas)
+    shared_steps = (tiles - rounds * ctas).to(tl.int64) * steps
+    begin = share_begin(cta, shared_steps, ctas)
+    return tiles_of_matrix, steps, rounds, shared_steps, begin, share_begin(cta + 1, shared_steps, ctas)
 
 
 @triton.jit
@@ -66,13 +77,7 @@ def stream_k(
     """
     cta = tl.program_id(0)
     ctas = tl.num_programs(0)
-    tiles_of_matrix = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
-    tiles = tiles_of_matrix * batch
-    steps = tl.cdiv(k, BLOCK_K)
-    rounds = whole_rounds(tiles, ctas)
-    shared_steps = (tiles - rounds * ctas).to(tl.int64) * steps
-    begin = share_begin(cta, shared_steps, ctas)
-    end = share_begin(cta + 1, shared_steps, ctas)
+    tiles_of_matrix, steps, rounds, _, begin, end = share_of(cta, ctas, m, n, k, batch, BLOCK_M, BLOCK_N, BLOCK_K)
     first_shared = (begin // steps).to(tl.int32)
     last_shared = tl.cdiv(end, steps).to(tl.int32)
     for turn in range(rounds + last_shared - first_shared):
@@ -109,11 +114,23 @@ def stream_k(
             ACCUMULATOR,
         )
         if last_step - first_step == steps:
-            result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-            if INDEX64:
-                rows = rows.to(tl.int64)
-            outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
-            tl.store(outputs, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
+            out = c + matrix * c_batch_stride
+            store_tile(
+                accumulator,
+                out,
+                bias,
+                scale_a,
+                scale_b,
+                rows,
+                columns,
+                m,
+                n,
+                c_pitch,
+                INDEX64,
+                SCALING,
+                BIAS,
+                ACTIVATION,
+            )
         else:
             place = (cta * 2 + (first_step == 0).to(tl.int32)).to(tl.int64) * (BLOCK_M * BLOCK_N)
             within = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
@@ -150,13 +167,9 @@ def end_tiles(
     """
     cta = tl.program_id(0)
     ctas = tl.num_programs(0)
-    tiles_of_matrix = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
-    tiles = tiles_of_matrix * batch
-    steps = tl.cdiv(k, BLOCK_K)
-    rounds = whole_rounds(tiles, ctas)
-    shared_steps = (tiles - rounds * ctas).to(tl.int64) * steps
-    begin = share_begin(cta, shared_steps, ctas)
-    end = share_begin(cta + 1, shared_steps, ctas)
+    tiles_of_matrix, steps, rounds, shared_steps, begin, end = share_of(
+        cta, ctas, m, n, k, batch, BLOCK_M, BLOCK_N, BLOCK_K
+    )
     shared = end // steps
     if (end % steps > 0) & (begin <= shared * steps):
         tile = rounds * ctas + shared.to(tl.int32)
@@ -171,8 +184,7 @@ def end_tiles(
         while share_begin(last, shared_steps, ctas) < (shared + 1) * steps:
             accumulator += tl.load(parts + last.to(tl.int64) * 2 * (BLOCK_M * BLOCK_N) + within)
             last += 1
-        result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-        if INDEX64:
-            rows = rows.to(tl.int64)
-        outputs = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
-        tl.store(outputs, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
+        out = c + matrix * c_batch_stride
+        store_tile(
+            accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+        )

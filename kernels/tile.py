@@ -1,7 +1,9 @@
-"""The parts that every family shares: which tile a program computes, and the product that fills it."""
+"""What every family shares: which tile a program computes, the product that fills it, and how it leaves."""
 
 import triton
 import triton.language as tl
+
+from .epilogue import finish
 
 
 @triton.jit
@@ -87,3 +89,28 @@ def tile_product(
         a_pointers += a_step
         b_pointers += b_step
     return accumulator
+
+
+@triton.jit
+def store_tile(
+    accumulator,
+    c,
+    bias,
+    scale_a,
+    scale_b,
+    rows,
+    columns,
+    m,
+    n,
+    c_pitch,
+    INDEX64: tl.constexpr,
+    SCALING: tl.constexpr,
+    BIAS: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+):
+    """C[rows, columns] = epilogue(accumulator), as far as it lies inside; `c` is where its matrix begins."""
+    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
+    if INDEX64:
+        rows = rows.to(tl.int64)
+    pointers = c + rows[:, None] * c_pitch + columns[None, :]
+    tl.store(pointers, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])

@@ -3,8 +3,7 @@
 import triton
 import triton.language as tl
 
-from .epilogue import finish
-from .tile import grouped_tile, tile_product
+from .tile import grouped_tile, store_tile, tile_product
 
 
 @triton.jit
@@ -70,8 +69,7 @@ def tiled(
         PRECISION,
         ACCUMULATOR,
     )
-    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-    if INDEX64:
-        rows = rows.to(tl.int64)
-    pointers = c + matrix * c_batch_stride + rows[:, None] * c_pitch + columns[None, :]
-    tl.store(pointers, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
+    out = c + matrix * c_batch_stride
+    store_tile(
+        accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+    )

@@ -49,6 +49,7 @@ def reference(
     b2,
     expected,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
@@ -68,16 +69,19 @@ def reference(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
-    """expected[batch] = epilogue(A[batch] @ B[batch] (+ A2[batch] @ B2[batch])) on a grid of (tiles, batch).
+    """expected[batch] = epilogue(A[batch] @ B[batch] (+ A2[batch] @ B2[batch])) on a grid of (tiles of all matrices).
 
-    `expected` is contiguous (batch, m, n) of the accumulator's type: nothing is rounded to the result's. Strides are
-    elements; a2 and b2 lie as a and b do.
+    `expected` is contiguous (batch, m, n) of the accumulator's type: nothing is rounded to the result's. The residual
+    is contiguous too. Strides are elements; a2 and b2 lie as a and b do.
     """
     tiles_n = tl.cdiv(n, BLOCK_N)
-    matrix = tl.program_id(1).to(tl.int64)
-    rows = (tl.program_id(0) // tiles_n).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = (tl.program_id(0) % tiles_n).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    tiles = tl.cdiv(m, BLOCK_M) * tiles_n
+    matrix = (tl.program_id(0) // tiles).to(tl.int64)
+    tile = tl.program_id(0) % tiles
+    rows = (tile // tiles_n).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = (tile % tiles_n).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     a += matrix * a_batch_stride
     b += matrix * b_batch_stride
     accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATOR)
@@ -112,9 +116,24 @@ def reference(
             b_column_stride,
             BLOCK_K,
         )
-    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
-    pointers = expected + (matrix * m + rows[:, None]) * n + columns[None, :]
-    tl.store(pointers, result, mask=(rows < m)[:, None] & (columns < n)[None, :])
+    places = (matrix * m + rows[:, None]) * n + columns[None, :]
+    result = finish(
+        accumulator,
+        bias,
+        residual,
+        scale_a,
+        scale_b,
+        rows,
+        columns,
+        places,
+        m,
+        n,
+        SCALING,
+        BIAS,
+        ACTIVATION,
+        RESIDUAL,
+    )
+    tl.store(expected + places, result, mask=(rows < m)[:, None] & (columns < n)[None, :])
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""What happens to an accumulator on its way out: scales, bias, activation. Every family ends here."""
+"""What happens to an accumulator on its way out: scales, bias, activation, residual. Every family ends here."""
 
 import triton
 import triton.language as tl
@@ -19,19 +19,23 @@ def gelu_tanh(x):
 def finish(
     accumulator,
     bias,
+    residual,
     scale_a,
     scale_b,
     rows,
     columns,
+    places,
     m,
     n,
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
-    """activation(accumulator * scale_a * scale_b + bias[columns]), in the accumulator's type.
+    """activation(accumulator * scale_a * scale_b + bias[columns]) + residual[places], in the accumulator's type.
 
-    SCALING: "none", "tensor" (a number for each operand), or "row" (scale_a has m of them and scale_b n).
+    SCALING: "none", "tensor" (a number for each operand), or "row" (scale_a has m of them and scale_b n). places: where
+    the tile's elements are in the residual, which is read as far as the tile lies inside of m x n.
     """
     if SCALING == "tensor":
         accumulator *= tl.load(scale_a) * tl.load(scale_b)
@@ -49,4 +53,7 @@ def finish(
         accumulator = gelu_tanh(accumulator)
     elif ACTIVATION == "silu":
         accumulator *= tl.sigmoid(accumulator)
+    if RESIDUAL:
+        tile = tl.load(residual + places, mask=(rows < m)[:, None] & (columns < n)[None, :], other=0.0)
+        accumulator += tile.to(accumulator.dtype)
     return accumulator

@@ -16,14 +16,19 @@ def persistent_tma(
     b,
     c,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
     n,
     k,
+    batch,
     a_pitch,
     b_pitch,
     c_pitch,
+    a_batch_stride,
+    b_batch_stride,
+    c_batch_stride,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -36,30 +41,58 @@ def persistent_tma(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
-    """C = epilogue(A @ B) on a grid of any number of CTAs. A, B and all their rows begin at multiples of 16 bytes."""
+    """C[batch] = epilogue(A[batch] @ B[batch]) on a grid of any number of CTAs. Parameters as `tiled` has them.
+
+    A, B, all their matrices and rows begin at multiples of 16 bytes.
+    """
     a_pitch = a_pitch.to(tl.int64)
     b_pitch = b_pitch.to(tl.int64)
     if A_TRANSPOSED:
-        a_tiles = tl.make_tensor_descriptor(a, [k, m], [a_pitch, 1], [BLOCK_K, BLOCK_M])
+        a_tiles = tl.make_tensor_descriptor(a, [batch, k, m], [a_batch_stride, a_pitch, 1], [1, BLOCK_K, BLOCK_M])
     else:
-        a_tiles = tl.make_tensor_descriptor(a, [m, k], [a_pitch, 1], [BLOCK_M, BLOCK_K])
+        a_tiles = tl.make_tensor_descriptor(a, [batch, m, k], [a_batch_stride, a_pitch, 1], [1, BLOCK_M, BLOCK_K])
     if B_TRANSPOSED:
-        b_tiles = tl.make_tensor_descriptor(b, [n, k], [b_pitch, 1], [BLOCK_N, BLOCK_K])
+        b_tiles = tl.make_tensor_descriptor(b, [batch, n, k], [b_batch_stride, b_pitch, 1], [1, BLOCK_N, BLOCK_K])
     else:
-        b_tiles = tl.make_tensor_descriptor(b, [k, n], [b_pitch, 1], [BLOCK_K, BLOCK_N])
-    tiles = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        tile_m, tile_n = grouped_tile(tile, m, n, BLOCK_M, BLOCK_N, GROUP_M)
+        b_tiles = tl.make_tensor_descriptor(b, [batch, k, n], [b_batch_stride, b_pitch, 1], [1, BLOCK_K, BLOCK_N])
+    tiles_of_matrix = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
+    for tile in range(tl.program_id(0), tiles_of_matrix * batch, tl.num_programs(0)):
+        tile_m, tile_n = grouped_tile(tile % tiles_of_matrix, m, n, BLOCK_M, BLOCK_N, GROUP_M)
+        matrix = tile // tiles_of_matrix
         first_row = tile_m * BLOCK_M
         first_column = tile_n * BLOCK_N
         accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATOR)
         for k_first in range(0, k, BLOCK_K):
-            a_tile = a_tiles.load([k_first, first_row]).T if A_TRANSPOSED else a_tiles.load([first_row, k_first])
-            b_tile = b_tiles.load([first_column, k_first]).T if B_TRANSPOSED else b_tiles.load([k_first, first_column])
+            if A_TRANSPOSED:
+                a_tile = a_tiles.load([matrix, k_first, first_row]).reshape(BLOCK_K, BLOCK_M).T
+            else:
+                a_tile = a_tiles.load([matrix, first_row, k_first]).reshape(BLOCK_M, BLOCK_K)
+            if B_TRANSPOSED:
+                b_tile = b_tiles.load([matrix, first_column, k_first]).reshape(BLOCK_N, BLOCK_K).T
+            else:
+                b_tile = b_tiles.load([matrix, k_first, first_column]).reshape(BLOCK_K, BLOCK_N)
             accumulator = tl.dot(a_tile, b_tile, accumulator, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         rows = first_row + tl.arange(0, BLOCK_M)
         columns = first_column + tl.arange(0, BLOCK_N)
         store_tile(
-            accumulator, c, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+            accumulator,
+            c,
+            bias,
+            residual,
+            scale_a,
+            scale_b,
+            matrix.to(tl.int64),
+            rows,
+            columns,
+            m,
+            n,
+            c_pitch,
+            c_batch_stride,
+            INDEX64,
+            SCALING,
+            BIAS,
+            ACTIVATION,
+            RESIDUAL,
         )

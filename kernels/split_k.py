@@ -79,6 +79,7 @@ def add_parts(
     parts,
     c,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
@@ -93,6 +94,7 @@ def add_parts(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
     """C[batch] = epilogue(sum of parts[batch] in order), on a grid of (tiles of BLOCK_M x BLOCK_N, batch)."""
     tiles_n = tl.cdiv(n, BLOCK_N)
@@ -108,7 +110,23 @@ def add_parts(
     for _ in range(SPLIT_K):
         accumulator += tl.load(pointers, mask=mask, other=0.0)
         pointers += part_stride
-    out = c + matrix * c_batch_stride
     store_tile(
-        accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+        accumulator,
+        c,
+        bias,
+        residual,
+        scale_a,
+        scale_b,
+        matrix,
+        rows,
+        columns,
+        m,
+        n,
+        c_pitch,
+        c_batch_stride,
+        INDEX64,
+        SCALING,
+        BIAS,
+        ACTIVATION,
+        RESIDUAL,
     )

@@ -43,6 +43,7 @@ def stream_k(
     c,
     parts,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
@@ -70,6 +71,7 @@ def stream_k(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
     """C = epilogue(A @ B) where a CTA had the whole tile, and else parts[cta, is it the tile's first part?] = A @ B.
 
@@ -114,22 +116,25 @@ def stream_k(
             ACCUMULATOR,
         )
         if last_step - first_step == steps:
-            out = c + matrix * c_batch_stride
             store_tile(
                 accumulator,
-                out,
+                c,
                 bias,
+                residual,
                 scale_a,
                 scale_b,
+                matrix,
                 rows,
                 columns,
                 m,
                 n,
                 c_pitch,
+                c_batch_stride,
                 INDEX64,
                 SCALING,
                 BIAS,
                 ACTIVATION,
+                RESIDUAL,
             )
         else:
             place = (cta * 2 + (first_step == 0).to(tl.int32)).to(tl.int64) * (BLOCK_M * BLOCK_N)
@@ -142,6 +147,7 @@ def end_tiles(
     parts,
     c,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
@@ -160,6 +166,7 @@ def end_tiles(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
     """C = epilogue(sum of its parts in order) of each tile that stream_k cut, on a grid of (ctas, BLOCK_M / ROWS).
 
@@ -184,7 +191,23 @@ def end_tiles(
         while share_begin(last, shared_steps, ctas) < (shared + 1) * steps:
             accumulator += tl.load(parts + last.to(tl.int64) * 2 * (BLOCK_M * BLOCK_N) + within)
             last += 1
-        out = c + matrix * c_batch_stride
         store_tile(
-            accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+            accumulator,
+            c,
+            bias,
+            residual,
+            scale_a,
+            scale_b,
+            matrix,
+            rows,
+            columns,
+            m,
+            n,
+            c_pitch,
+            c_batch_stride,
+            INDEX64,
+            SCALING,
+            BIAS,
+            ACTIVATION,
+            RESIDUAL,
         )

@@ -96,21 +96,41 @@ def store_tile(
     accumulator,
     c,
     bias,
+    residual,
     scale_a,
     scale_b,
+    matrix,
     rows,
     columns,
     m,
     n,
     c_pitch,
+    c_batch_stride,
     INDEX64: tl.constexpr,
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
-    """C[rows, columns] = epilogue(accumulator), as far as it lies inside; `c` is where its matrix begins."""
-    result = finish(accumulator, bias, scale_a, scale_b, rows, columns, m, n, SCALING, BIAS, ACTIVATION)
+    """C[matrix, rows, columns] = epilogue(accumulator), as far as it lies inside. The residual lies as C does."""
     if INDEX64:
         rows = rows.to(tl.int64)
-    pointers = c + rows[:, None] * c_pitch + columns[None, :]
+    places = rows[:, None] * c_pitch + columns[None, :]
+    result = finish(
+        accumulator,
+        bias,
+        residual + matrix * c_batch_stride,
+        scale_a,
+        scale_b,
+        rows,
+        columns,
+        places,
+        m,
+        n,
+        SCALING,
+        BIAS,
+        ACTIVATION,
+        RESIDUAL,
+    )
+    pointers = c + matrix * c_batch_stride + places
     tl.store(pointers, result.to(c.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])

@@ -12,6 +12,7 @@ def tiled(
     b,
     c,
     bias,
+    residual,
     scale_a,
     scale_b,
     m,
@@ -38,6 +39,7 @@ def tiled(
     SCALING: tl.constexpr,
     BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    RESIDUAL: tl.constexpr,
 ):
     """C[batch] = epilogue(A[batch] @ B[batch]) on a grid of (tiles, batch).
 
@@ -69,7 +71,23 @@ def tiled(
         PRECISION,
         ACCUMULATOR,
     )
-    out = c + matrix * c_batch_stride
     store_tile(
-        accumulator, out, bias, scale_a, scale_b, rows, columns, m, n, c_pitch, INDEX64, SCALING, BIAS, ACTIVATION
+        accumulator,
+        c,
+        bias,
+        residual,
+        scale_a,
+        scale_b,
+        matrix,
+        rows,
+        columns,
+        m,
+        n,
+        c_pitch,
+        c_batch_stride,
+        INDEX64,
+        SCALING,
+        BIAS,
+        ACTIVATION,
+        RESIDUAL,
     )

@@ -57,6 +57,8 @@ void validate(const GemmProblem& problem) {
   }
 }
 
+bool adds_residual(Epilogue epilogue) { return to_string(epilogue).ends_with("residual"); }
+
 int product_count(Op op) { return op == Op::mm_plus_mm ? 2 : 1; }
 
 bool a_is_transposed(Layout layout) { return layout == Layout::tn || layout == Layout::tt; }

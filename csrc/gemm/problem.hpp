@@ -37,6 +37,9 @@ void validate(const GemmProblem& problem);
 /// Products that the op adds up before the epilogue: two for mm_plus_mm, one for every other.
 int product_count(Op op);
 
+/// Is a tensor like C added to the result, behind the activation?
+bool adds_residual(Epilogue epilogue);
+
 bool a_is_transposed(Layout layout);
 bool b_is_transposed(Layout layout);
 

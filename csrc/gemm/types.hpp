@@ -17,7 +17,28 @@ enum class Scaling {
   row
 };  // of scaled_mm: one scale for each operand, or one for each row of A and column of B
 enum class Family { tiled, split_k, stream_k, persistent, persistent_tma };
-enum class Epilogue { none, bias, relu, gelu, gelu_tanh, silu, bias_relu, bias_gelu, bias_gelu_tanh, bias_silu };
+enum class Epilogue {
+  none,
+  bias,
+  relu,
+  gelu,
+  gelu_tanh,
+  silu,
+  bias_relu,
+  bias_gelu,
+  bias_gelu_tanh,
+  bias_silu,
+  residual,
+  bias_residual,
+  relu_residual,
+  gelu_residual,
+  gelu_tanh_residual,
+  silu_residual,
+  bias_relu_residual,
+  bias_gelu_residual,
+  bias_gelu_tanh_residual,
+  bias_silu_residual
+};
 
 template <class Enum>
 struct Names;  // Names<Enum>::all pairs each value with the word users write; Names<Enum>::noun is used in errors
@@ -80,7 +101,7 @@ struct Names<Family> {
 template <>
 struct Names<Epilogue> {
   static constexpr std::string_view noun = "epilogue";
-  static constexpr std::array<std::pair<Epilogue, std::string_view>, 10> all{
+  static constexpr std::array<std::pair<Epilogue, std::string_view>, 20> all{
       {{Epilogue::none, "none"},
        {Epilogue::bias, "bias"},
        {Epilogue::relu, "relu"},
@@ -90,7 +111,17 @@ struct Names<Epilogue> {
        {Epilogue::bias_relu, "bias+relu"},
        {Epilogue::bias_gelu, "bias+gelu"},
        {Epilogue::bias_gelu_tanh, "bias+gelu_tanh"},
-       {Epilogue::bias_silu, "bias+silu"}}};
+       {Epilogue::bias_silu, "bias+silu"},
+       {Epilogue::residual, "residual"},
+       {Epilogue::bias_residual, "bias+residual"},
+       {Epilogue::relu_residual, "relu+residual"},
+       {Epilogue::gelu_residual, "gelu+residual"},
+       {Epilogue::gelu_tanh_residual, "gelu_tanh+residual"},
+       {Epilogue::silu_residual, "silu+residual"},
+       {Epilogue::bias_relu_residual, "bias+relu+residual"},
+       {Epilogue::bias_gelu_residual, "bias+gelu+residual"},
+       {Epilogue::bias_gelu_tanh_residual, "bias+gelu_tanh+residual"},
+       {Epilogue::bias_silu_residual, "bias+silu+residual"}}};
 };
 
 [[noreturn]] void throw_unknown_name(std::string_view noun, std::string_view given, const std::string& known);

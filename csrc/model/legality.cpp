@@ -51,7 +51,6 @@ std::string copy_engine_trouble(const GemmProblem& problem, const GemmConfig& co
     return of + "from compute capability " + std::to_string(first_copy_engine) + " on, and " + device.name + " has " +
            std::to_string(device.compute_capability);
   }
-  if (problem.batch != 1) return of + "of one matrix only, got batch=" + std::to_string(problem.batch);
   if (problem.alignment * bytes_of(problem.a_dtype) < copy_engine_bytes) {
     return of + "where rows begin at multiples of " + std::to_string(copy_engine_bytes) +
            " bytes, got alignment=" + std::to_string(problem.alignment) + " of " +

@@ -136,7 +136,7 @@ double round_clk(const Iteration& it, double resident, const ModelConstants& k) 
   return std::max(busy, alone) + k.exposed * it.latency_clk;
 }
 
-/// Bytes that DRAM moves: each operand once, plus what L2 cannot keep between the waves that read it again.
+/// Bytes that DRAM moves: operands, residual and result once, plus what L2 cannot keep between waves that read again.
 double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec& d, const Grid& g, double resident,
                      const ModelConstants& k) {
   const double element_bytes = bytes_of(p.a_dtype);
@@ -161,8 +161,8 @@ double dram_bytes_of(const GemmProblem& p, const GemmConfig& c, const DeviceSpec
   const double c_bytes =
       static_cast<double>(p.batch) * static_cast<double>(p.m) * static_cast<double>(p.n) * bytes_of(p.out_dtype);
   const double product = a_once * (1 + (a_loads - 1) * a_misses) + b_once * (1 + (b_loads - 1) * b_misses);
-  return product_count(p.op) * product +
-         c_bytes;  // one product after the other: they share no operand, only the result
+  // one product after the other: they share no operand, only the result
+  return product_count(p.op) * product + (adds_residual(p.epilogue) ? 2 : 1) * c_bytes;
 }
 
 /// Adding up the parts: a workspace written once and read once, and a second launch.

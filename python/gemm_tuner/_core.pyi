@@ -27,6 +27,16 @@ _Epilogue: TypeAlias = Literal[
     "bias+gelu",
     "bias+gelu_tanh",
     "bias+silu",
+    "residual",
+    "bias+residual",
+    "relu+residual",
+    "gelu+residual",
+    "gelu_tanh+residual",
+    "silu+residual",
+    "bias+relu+residual",
+    "bias+gelu+residual",
+    "bias+gelu_tanh+residual",
+    "bias+silu+residual",
 ]
 
 # What the classes below have in common; at run time each has it for itself. Their `from_dict` takes what `to_dict`
@@ -68,7 +78,8 @@ class GemmProblem(_Value):
     layout: nn (default), nt, tn or tt: is A, then B, stored row-major as is (n) or transposed (t)?
     alignment: elements; the largest power of two up to 16 that divides the row pitch of both operands. What contiguous
         operands of these sizes have, by default.
-    epilogue: none (default), bias, an activation, or both ("bias+relu").
+    epilogue: none (default), or what is done to the result, in this order: bias, an activation, residual
+        ("bias+relu+residual"). The residual is a tensor like C.
 
     Raises TypeError, ValueError.
     """

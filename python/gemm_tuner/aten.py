@@ -10,6 +10,7 @@ import torch
 
 from ._core import GemmProblem, Timer
 from .placement import operands_of, placement
+from .sources import activation_of
 
 _ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], object]] = {
     "relu": torch.relu_,
@@ -49,6 +50,7 @@ def as_operands(problem: GemmProblem, memory: Mapping[str, torch.Tensor]) -> dic
     known["scale_a"] = "float32", (problem.m, 1) if by_row else (), (1, 1) if by_row else ()
     known["scale_b"] = "float32", (1, problem.n) if by_row else (), (problem.n, 1) if by_row else ()
     known["bias"] = problem.out_dtype, (problem.n,), (1,)
+    known["residual"] = c
 
     def tensor(name: str) -> torch.Tensor:
         dtype, sizes, strides = known[name]
@@ -59,23 +61,28 @@ def as_operands(problem: GemmProblem, memory: Mapping[str, torch.Tensor]) -> dic
 
 
 def compute(problem: GemmProblem, of: Mapping[str, torch.Tensor]) -> None:
-    """Writes the problem's product to `c`, and then what its epilogue does with it."""
-    a, b, c, bias = of["a"], of["b"], of["c"], of.get("bias")
+    """Writes the problem's product to `c`, and then what its epilogue does with it, in as few kernels as ATen can."""
+    a, b, c, bias, residual = of["a"], of["b"], of["c"], of.get("bias"), of.get("residual")
     if problem.op == "scaled_mm":
         torch._scaled_mm(a, b, of["scale_a"], of["scale_b"], bias, out_dtype=c.dtype, out=c)
     elif problem.op == "int_mm":
         torch._int_mm(a, b, out=c)
         if bias is not None:
             c.add_(bias)
+    elif bias is None and residual is not None and problem.epilogue == "residual" and problem.op in ("mm", "bmm"):
+        (torch.baddbmm if _is_batched(problem) else torch.addmm)(residual, a, b, out=c)
+        residual = None
     elif bias is not None:
         (torch.baddbmm if _is_batched(problem) else torch.addmm)(bias, a, b, out=c)
     else:
         (torch.bmm if _is_batched(problem) else torch.mm)(a, b, out=c)
     if problem.op == "mm_plus_mm":
         c.addmm_(of["a2"], of["b2"])
-    activation = _ACTIVATIONS.get(problem.epilogue.removeprefix("bias+"))
+    activation = _ACTIVATIONS.get(activation_of(problem))
     if activation is not None:
         activation(c)
+    if residual is not None:
+        c.add_(residual)
 
 
 def _is_batched(problem: GemmProblem) -> bool:

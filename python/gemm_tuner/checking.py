@@ -11,6 +11,7 @@ from .sources import (
     Constant,
     KernelSource,
     accumulator_of,
+    adds_residual,
     epilogue_constants,
     product_count,
     require_epilogue,
@@ -39,7 +40,8 @@ def tolerance(problem: GemmProblem) -> Tolerance:
     It follows from the standard deviation of a result, at most sqrt(k) / 3 (a uniform operand's variance is 1/3):
 
     - the result is rounded once to its dtype. One spacing of it, twice what a rounding costs, leaves room for the
-      rounding of an epilogue that is computed in that dtype, and for activations, whose slope stays below 1.13.
+      rounding of an epilogue that is computed in that dtype, and for activations, whose slope stays below 1.13. What a
+      residual is added to may be larger than the result by the residual, and its rounding by as much.
     - accumulation. Tensor cores cut off each addition of a step of 16 along k to float32, towards zero, so that
       errors add up; an error is at most 2**-23 of the partial sum. Those for float8 keep 13 bits behind the point
       in steps of 32 on Ada and Hopper. CUDA cores round k times with random sign, which sqrt(k) covers.
@@ -56,6 +58,8 @@ def tolerance(problem: GemmProblem) -> Tolerance:
     else:
         cut_off = 2**-23 * (k / 16 + math.sqrt(k))
     absolute, relative = _PEAK * deviation * cut_off, _SPACING[problem.out_dtype]
+    if adds_residual(problem):
+        absolute += relative / 2
     if problem.precision == "tf32":
         absolute, relative = absolute + _PEAK * 2**-9 * deviation / math.sqrt(3), relative + 2**-9
     return Tolerance(absolute + 2**-14 * relative, relative)  # where results are near zero their spacing ends
@@ -70,7 +74,7 @@ def check_sources(problem: GemmProblem) -> tuple[KernelSource, KernelSource]:
     require_epilogue(problem)
     out, accumulator = TRITON_TYPE[problem.out_dtype], TRITON_TYPE[accumulator_of(problem)]
     a, b = TRITON_TYPE[problem.a_dtype], TRITON_TYPE[problem.b_dtype]
-    pointers = {"a": a, "b": b, "a2": a, "b2": b, "expected": accumulator, "bias": out}
+    pointers = {"a": a, "b": b, "a2": a, "b2": b, "expected": accumulator, "bias": out, "residual": out}
     pointers |= {"scale_a": "fp32", "scale_b": "fp32"}
     strides = ("a_row_stride", "a_k_stride", "b_k_stride", "b_column_stride", "a_batch_stride", "b_batch_stride")
     constants: dict[str, Constant] = {
@@ -117,4 +121,4 @@ def check_grids(problem: GemmProblem) -> tuple[tuple[int, int, int], tuple[int, 
     tiles = math.prod(
         -(-size // block) for size, block in zip((problem.m, problem.n), _REFERENCE_TILE.values(), strict=True)
     )
-    return (tiles, problem.batch, 1), (-(-problem.batch * problem.m * problem.n // _COMPARED), 1, 1)
+    return (tiles * problem.batch, 1, 1), (-(-problem.batch * problem.m * problem.n // _COMPARED), 1, 1)

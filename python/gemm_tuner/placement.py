@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ._core import GemmProblem
 from .operand import MAX_ALIGNMENT, Stored
-from .sources import ELEMENT_BYTES, adds_bias, is_scaled, product_count
+from .sources import ELEMENT_BYTES, adds_bias, adds_residual, is_scaled, product_count
 
 
 class Buffer(NamedTuple):
@@ -27,7 +27,7 @@ class Buffer(NamedTuple):
 class Placement:
     """Where A and B of a problem are, in elements: from row to row as stored, and from matrix to matrix.
 
-    a_strides, b_strides: of A as (batch, m, k) and of B as (batch, k, n). C is contiguous (batch, m, n).
+    a_strides, b_strides: of A as (batch, m, k) and of B as (batch, k, n). C and the residual are contiguous (batch, m, n).
     """
 
     a_pitch: int
@@ -85,6 +85,8 @@ def operands_of(problem: GemmProblem, *, parts_bytes: int = 0) -> tuple[Buffer, 
         buffers += [Buffer("a2", a_bytes, problem.a_dtype), Buffer("b2", b_bytes, problem.b_dtype)]
     if adds_bias(problem):
         buffers.append(Buffer("bias", problem.n * out_bytes, problem.out_dtype))
+    if adds_residual(problem):
+        buffers.append(Buffer("residual", elements * out_bytes, problem.out_dtype))
     if is_scaled(problem):
         of_a, of_b = scale_counts(problem)
         fill = "float32" if problem.scaling == "row" else "ones_f32"

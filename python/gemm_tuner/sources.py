@@ -35,7 +35,7 @@ _WIDEST = 16  # bytes of one load, and the largest divisor that Triton makes use
 
 Constant = int | bool | str
 
-_ENDING = "bias scale_a scale_b"  # parameters that families share
+_ENDING = "bias residual scale_a scale_b"  # parameters that families share
 _STRIDES = "a_pitch b_pitch c_pitch a_batch_stride b_batch_stride c_batch_stride"
 
 
@@ -116,12 +116,10 @@ def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSour
                 main("a b parts m n k a_pitch b_pitch a_batch_stride b_batch_stride", {**product, **split}),
                 second("add_parts", f"parts c {_ENDING} m n c_pitch c_batch_stride", {**blocks, **split}),
             )
-        case "persistent":
+        case "persistent" | "persistent_tma":
+            if config.family == "persistent_tma":  # the copy engine needs no masks
+                product = {name: value for name, value in product.items() if not name.startswith("EVEN")}
             return (main(f"a b c {_ENDING} m n k batch {_STRIDES}", {**product, **ending}),)
-        case "persistent_tma":
-            # the copy engine needs no masks
-            unmasked = {name: value for name, value in product.items() if not name.startswith("EVEN")}
-            return (main(f"a b c {_ENDING} m n k a_pitch b_pitch c_pitch", {**unmasked, **ending}),)
         case "stream_k":
             tile = {name: product[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M")}
             return (
@@ -237,6 +235,7 @@ def _parameter_types(problem: GemmProblem) -> dict[str, str]:
         "b": TRITON_TYPE[problem.b_dtype],
         "c": TRITON_TYPE[problem.out_dtype],
         "bias": TRITON_TYPE[problem.out_dtype],
+        "residual": TRITON_TYPE[problem.out_dtype],
         "parts": accumulator,
         "scale_a": "fp32",
         "scale_b": "fp32",
@@ -257,6 +256,7 @@ def _parameter_divisors(problem: GemmProblem) -> dict[str, int]:
         "b": min(_WIDEST, aligned * ELEMENT_BYTES[problem.b_dtype]),
         "c": min(_WIDEST, n * ELEMENT_BYTES[problem.out_dtype]),
         "bias": min(_WIDEST, n * ELEMENT_BYTES[problem.out_dtype]),
+        "residual": min(_WIDEST, n * ELEMENT_BYTES[problem.out_dtype]),
         "parts": _WIDEST,
         "scale_a": 4,
         "scale_b": 4,
@@ -293,12 +293,17 @@ def _product_constants(problem: GemmProblem, config: GemmConfig) -> dict[str, Co
 
 def epilogue_constants(problem: GemmProblem) -> dict[str, Constant]:
     """What `kernels/epilogue.py` is compiled for."""
-    words = problem.epilogue.split("+")
     return {
         "SCALING": problem.scaling if is_scaled(problem) else "none",
         "BIAS": adds_bias(problem),
-        "ACTIVATION": next((word for word in words if word != "bias"), "none"),
+        "ACTIVATION": activation_of(problem),
+        "RESIDUAL": adds_residual(problem),
     }
+
+
+def activation_of(problem: GemmProblem) -> str:
+    """relu, gelu, gelu_tanh, silu or none."""
+    return next((word for word in problem.epilogue.split("+") if word not in ("bias", "residual")), "none")
 
 
 def is_scaled(problem: GemmProblem) -> bool:
@@ -311,6 +316,11 @@ def adds_bias(problem: GemmProblem) -> bool:
     return problem.op in ("addmm", "baddbmm") or "bias" in problem.epilogue
 
 
+def adds_residual(problem: GemmProblem) -> bool:
+    """Is something that lies as C does added to it last, behind the activation?"""
+    return "residual" in problem.epilogue
+
+
 def product_count(problem: GemmProblem) -> int:
     """Products that are added up before the epilogue."""
     return 2 if problem.op == "mm_plus_mm" else 1
@@ -318,10 +328,8 @@ def product_count(problem: GemmProblem) -> int:
 
 def require_epilogue(problem: GemmProblem) -> None:
     """Raises ValueError where no kernel of this package ends a product as the problem asks."""
-    curved = ("gelu", "silu")
-    if problem.a_dtype == "int8" and any(word in problem.epilogue for word in curved):
-        raise ValueError(
-            f"an int8 product has an int32 result, which takes no {problem.epilogue}; use none, bias or relu"
-        )
+    activation = activation_of(problem)
+    if problem.a_dtype == "int8" and activation not in ("none", "relu"):
+        raise ValueError(f"an int8 product has an int32 result, which takes no {activation}; use none or relu")
     if problem.a_dtype == "int8" and is_scaled(problem):
         raise ValueError("scaled_mm is for float8 operands, got int8; use int_mm")

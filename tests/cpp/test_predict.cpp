@@ -38,6 +38,13 @@ TEST(Predict, TheBusiestSmRunsItsShareInRounds) {
   EXPECT_DOUBLE_EQ(predicted(problem_of(3904, 64, 352), free_of_cost()).sm_utilization, 61 / 70.0);
 }
 
+TEST(Predict, AResidualIsReadOnce) {
+  GemmProblem p = problem_of(640, 64, 320);
+  const double without = predicted(p, free_of_cost()).dram_bytes;
+  p.epilogue = Epilogue::relu_residual;
+  EXPECT_DOUBLE_EQ(predicted(p, free_of_cost()).dram_bytes, without + 640 * 64 * 2.0);
+}
+
 TEST(Predict, ABatchMultipliesTheTiles) {
   GemmProblem p = problem_of(64, 64, 320);
   p.op = Op::bmm;

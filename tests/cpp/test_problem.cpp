@@ -56,6 +56,15 @@ TEST(GemmProblem, OnlyMmPlusMmIsASumOfProducts) {
   });
 }
 
+TEST(GemmProblem, EpiloguesSayInOrderWhatIsDone) {
+  for (const auto& [epilogue, name] : Names<Epilogue>::all) {
+    EXPECT_EQ(adds_residual(epilogue), name.find("residual") != std::string_view::npos) << name;
+  }
+  EXPECT_EQ(from_string<Epilogue>("bias+gelu_tanh+residual"), Epilogue::bias_gelu_tanh_residual);
+  EXPECT_EQ(to_string(changed([](GemmProblem& p) { p.epilogue = Epilogue::residual; })),
+            "mm 512x4096x1024 float16 nn align 16 +residual");
+}
+
 TEST(GemmProblem, DtypesMustGoTogether) {
   expect_refused("must share a dtype", [](GemmProblem& p) { p.b_dtype = DType::bfloat16; });
   expect_refused("int8 operands give an int32 result", [](GemmProblem& p) { p.a_dtype = p.b_dtype = DType::int8; });

@@ -43,6 +43,7 @@ def run(
     b: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
     scales: Scales = (1.0, 1.0),
     **constants_instead: bool,
 ) -> torch.Tensor:
@@ -52,7 +53,7 @@ def run(
     """
     c = torch.full((problem.batch, problem.m, problem.n), 99, dtype=getattr(torch, problem.out_dtype))
     values = {
-        **_common_values(problem, a, b, bias, scales),
+        **_common_values(problem, a, b, bias, residual, scales),
         "c": c,
         "parts": torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=_accumulator(problem)),
         "batch": problem.batch,
@@ -73,6 +74,7 @@ def verdict_on(
     b: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
     scales: Scales = (1.0, 1.0),
     second: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[int, float, torch.Tensor]:
@@ -84,7 +86,7 @@ def verdict_on(
     allowed = tolerance(problem)
     a2, b2 = second or (a, b)
     values = {
-        **_common_values(problem, a, b, bias, scales),
+        **_common_values(problem, a, b, bias, residual, scales),
         "c": c.contiguous(),
         "a2": a2,
         "b2": b2,
@@ -117,12 +119,18 @@ def launch(
 
 
 def _common_values(
-    problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scales: Scales
+    problem: GemmProblem,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
+    scales: Scales,
 ) -> dict[str, Any]:
     return {
         "a": a,
         "b": b,
         "bias": bias if bias is not None else a,  # never read where there is none
+        "residual": residual if residual is not None else a,  # likewise; contiguous, as C is
         "scale_a": torch.as_tensor(scales[0]),
         "scale_b": torch.as_tensor(scales[1]),
         "m": problem.m,

@@ -10,6 +10,7 @@ import torch
 import gemm_tuner as gt
 from gemm_tuner.aten import as_operands, compute
 from gemm_tuner.placement import operands_of, placement
+from gemm_tuner.sources import activation_of
 
 _ENDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": torch.relu,
@@ -43,6 +44,9 @@ def memory_of(problem: gt.GemmProblem) -> dict[str, torch.Tensor]:
         gt.GemmProblem(m=16, n=24, k=32, dtype="float16", layout="nt", epilogue="relu"),
         gt.GemmProblem(m=16, n=24, k=32, dtype="bfloat16", layout="tn", epilogue="bias+gelu"),
         gt.GemmProblem(op="addmm", m=16, n=24, k=32, dtype="float32", layout="tt", epilogue="silu"),
+        gt.GemmProblem(m=16, n=24, k=32, dtype="float32", epilogue="residual"),
+        gt.GemmProblem(op="bmm", batch=3, m=16, n=24, k=32, dtype="float32", epilogue="residual"),
+        gt.GemmProblem(m=16, n=24, k=32, dtype="bfloat16", epilogue="bias+relu+residual"),
         gt.GemmProblem(op="bmm", batch=3, m=5, n=7, k=9, dtype="float32", layout="nt", alignment=1),
         gt.GemmProblem(op="baddbmm", batch=3, m=16, n=8, k=32, dtype="float16", epilogue="gelu_tanh"),
         gt.GemmProblem(op="mm_plus_mm", m=16, n=24, k=32, dtype="float32"),
@@ -60,8 +64,10 @@ def test_it_computes_the_problem(problem: gt.GemmProblem) -> None:
     if "bias" in operands:
         expected += operands["bias"].double()
     for word, ending in _ENDINGS.items():
-        if problem.epilogue.split("+")[-1] == word:
+        if activation_of(problem) == word:
             expected = ending(expected)
+    if "residual" in operands:
+        expected += operands["residual"].double()
     compute(problem, operands)
     assert operands["c"].dtype == getattr(torch, problem.out_dtype)
     torch.testing.assert_close(operands["c"].double(), expected, rtol=2e-2, atol=2e-2)

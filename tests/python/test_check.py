@@ -29,6 +29,7 @@ else:
     import torch
 
     from gemm_tuner import GemmConfig, GemmProblem
+    from gemm_tuner.checking import check_grids
     from interpreted import run, verdict_on
 
     # the interpreter computes with numpy, which warns of what the poison does and where exp gives an infinity
@@ -41,12 +42,16 @@ else:
         a: torch.Tensor
         b: torch.Tensor
         bias: torch.Tensor | None
+        residual: torch.Tensor | None
 
         def result(self, config: GemmConfig = CONFIG) -> torch.Tensor:
-            return run(self.problem, config, self.a, self.b, bias=self.bias)
+            return run(self.problem, config, self.a, self.b, bias=self.bias, residual=self.residual)
 
         def verdict(self, c: torch.Tensor) -> tuple[int, float]:
-            return verdict_on(self.problem, c, self.a, self.b, bias=self.bias)[:2]
+            return self.compared(c)[:2]
+
+        def compared(self, c: torch.Tensor) -> tuple[int, float, torch.Tensor]:
+            return verdict_on(self.problem, c, self.a, self.b, bias=self.bias, residual=self.residual)
 
     def operand(*shape: int, dtype: str, seed: int) -> torch.Tensor:
         """As launches get them: between -1 and 1, int8 between -8 and 8."""
@@ -65,6 +70,7 @@ else:
             operand(p.batch, *a_shape, dtype=p.a_dtype, seed=1),
             operand(p.batch, *b_shape, dtype=p.b_dtype, seed=2),
             operand(p.n, dtype=p.out_dtype, seed=3) if with_bias else None,
+            operand(p.batch, p.m, p.n, dtype=p.out_dtype, seed=6) if "residual" in p.epilogue else None,
         )
 
     PROBLEMS = [
@@ -74,7 +80,8 @@ else:
         GemmProblem(m=33, n=65, k=77, dtype="float32", layout="tn", epilogue="silu"),
         GemmProblem(m=33, n=65, k=77, dtype="float32", precision="tf32"),
         GemmProblem(m=33, n=40, k=40, op="baddbmm", batch=3, dtype="float32", epilogue="relu"),
-        GemmProblem(m=40, n=24, k=96, op="bmm", batch=2, layout="nt"),
+        GemmProblem(m=40, n=24, k=96, op="bmm", batch=2, layout="nt", epilogue="residual"),
+        GemmProblem(m=33, n=65, k=77, dtype="bfloat16", epilogue="bias+silu+residual"),
         GemmProblem(m=40, n=24, k=96, op="int_mm", dtype="int8", layout="nt", epilogue="bias+relu"),
         GemmProblem(m=40, n=24, k=96, op="scaled_mm", dtype="float8_e4m3fn", layout="nt", epilogue="bias"),
         GemmProblem(m=40, n=24, k=96, op="scaled_mm", a_dtype="float8_e5m2", b_dtype="float8_e4m3fn", layout="nt"),
@@ -94,14 +101,15 @@ else:
     @every
     def test_the_reference_is_right(problem: GemmProblem) -> None:
         given = case(problem)
-        _, _, expected = verdict_on(problem, given.result(), given.a, given.b, bias=given.bias)
+        _, _, expected = given.compared(given.result())
         wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
         left = (given.a.transpose(1, 2) if problem.layout[0] == "t" else given.a).to(wide)
         right = (given.b.transpose(1, 2) if problem.layout[1] == "t" else given.b).to(wide)
         want = left @ right if given.bias is None else left @ right + given.bias.to(wide)
         functional = torch.nn.functional
-        ending = problem.epilogue.split("+")[-1]
+        ending = problem.epilogue.removeprefix("bias+").removesuffix("+residual")
         want = {"relu": torch.relu, "gelu": functional.gelu, "silu": functional.silu}.get(ending, lambda x: x)(want)
+        want = want if given.residual is None else want + given.residual.to(wide)
         torch.testing.assert_close(expected.to(wide), want, rtol=1e-5, atol=1e-5)
 
     @every
@@ -141,6 +149,18 @@ else:
         assert given.bias is not None
         wrong, _ = given.verdict(given._replace(bias=torch.zeros_like(given.bias)).result())
         assert wrong > problem.batch * problem.m * problem.n / 4
+
+    @pytest.mark.parametrize("problem", [p for p in PROBLEMS if "residual" in p.epilogue], ids=str)
+    def test_a_missing_residual_is_found(problem: GemmProblem) -> None:
+        given = case(problem)
+        assert given.residual is not None
+        wrong, _ = given.verdict(given._replace(residual=torch.zeros_like(given.residual)).result())
+        assert wrong > problem.batch * problem.m * problem.n / 4
+
+    def test_more_matrices_than_a_grid_is_high() -> None:
+        """Grids hold 65535 CTAs along all but their first axis."""
+        many = GemmProblem(op="bmm", batch=70000, m=40, n=90, k=32)
+        assert check_grids(many)[0] == (2 * 70000, 1, 1)
 
     @pytest.mark.parametrize("k", [1024, 16384])
     @pytest.mark.parametrize(("dtype", "precision"), [("float16", "ieee"), ("float32", "tf32"), ("float32", "ieee")])

@@ -220,7 +220,7 @@ def test_alignment_is_promised_and_no_more() -> None:
     even = promises(gt.GemmProblem(m=64, n=64, k=64))
     assert (even["a"], even["a_pitch"], even["k"], even["c"]) == (16, 16, 16, 16)
     odd = promises(gt.GemmProblem(m=63, n=65, k=67))
-    assert odd == {"a": 2, "b": 2, "c": 2, "bias": 2, "scale_a": 4, "scale_b": 4}
+    assert odd == {"a": 2, "b": 2, "c": 2, "bias": 2, "residual": 2, "scale_a": 4, "scale_b": 4}
     padded = promises(gt.GemmProblem(m=63, n=65, k=67, alignment=8))
     assert (padded["a"], padded["b_pitch"], padded.get("k")) == (16, 8, None)
 

@@ -17,6 +17,7 @@ from gemm_tuner.sources import FAMILIES, grids, kernel_id, kernel_sources, works
 from gemm_tuner.tuning import _Job, present_versions
 
 PROBLEM = gt.GemmProblem(m=640, n=1152, k=1024, layout="nt", epilogue="bias+gelu")
+ENDED = PROBLEM.replace(op="bmm", batch=3, epilogue="bias+gelu+residual")
 CONFIG = gt.GemmConfig(block_m=128, block_n=64, block_k=32, num_warps=4, num_stages=3)
 STREAM_K = CONFIG.replace(family="stream_k", ctas=56)
 CONFIGS = {
@@ -108,7 +109,6 @@ def test_persistent_families_are_offered_beyond_one_round() -> None:
     [
         ({}, "l4", "from compute capability 90 on, and NVIDIA L4 has 89"),
         ({"alignment": 4}, "h100-sxm", "multiples of 16 bytes, got alignment=4 of float16"),
-        ({"op": "bmm", "batch": 3}, "h100-sxm", "of one matrix only, got batch=3"),
     ],
 )
 def test_what_the_copy_engine_cannot_fetch(changes: dict[str, object], device: str, why: str) -> None:
@@ -172,24 +172,26 @@ def test_the_workspace_of_stream_k_follows_its_grid() -> None:
     assert (parts.name, parts.bytes) == ("parts", 56 * 2 * 128 * 64 * 4)
 
 
+@pytest.mark.parametrize("problem", [PROBLEM, ENDED], ids=["a product", "batched with a residual"])
 @pytest.mark.parametrize("compute_capability", ARCHITECTURES)
 def test_every_family_compiles_everywhere_without_spilling(
-    pool: CompilePool, cache_dir: Path, compute_capability: int
+    pool: CompilePool, cache_dir: Path, compute_capability: int, problem: gt.GemmProblem
 ) -> None:
     device = gt.device(ARCHITECTURES[compute_capability])
     assert device.compute_capability == compute_capability
-    configs = [each for each in CONFIGS.values() if gt.why_illegal(PROBLEM, each, device) is None]
-    for config, compiled in compile_candidates(PROBLEM, configs, device, pool=pool, cache_dir=cache_dir).items():
+    configs = [each for each in CONFIGS.values() if gt.why_illegal(problem, each, device) is None]
+    for config, compiled in compile_candidates(problem, configs, device, pool=pool, cache_dir=cache_dir).items():
         assert isinstance(compiled, Compiled), (config, compiled)
         assert compiled.resources.tensor_core_instructions > 0
         assert [binary.resources.spill_bytes for binary in compiled.binaries] == [0] * len(compiled.binaries)
         assert compiled.kernel_id == kernel_id(config.family)
-        predicted = estimate_resources(PROBLEM, config, compute_capability).smem_bytes
+        predicted = estimate_resources(problem, config, compute_capability).smem_bytes
         assert predicted >= compiled.resources.smem_bytes
         exact = compute_capability != 100 and config.family != "persistent_tma"
         assert predicted == compiled.resources.smem_bytes or not exact
         fetches = config.family == "persistent_tma"  # each CTA writes two descriptors of 128 bytes
         assert compiled.binaries[0].global_scratch_bytes == (256 if fetches else 0)
-        for launch, source in zip(launches_of(PROBLEM, compiled), kernel_sources(PROBLEM, config), strict=True):
+        for launch, source in zip(launches_of(problem, compiled), kernel_sources(problem, config), strict=True):
             given = dict(zip((name for name, _ in source.signature), launch.arguments, strict=False))
-            assert {name for name, argument in given.items() if argument is None} <= {"scale_a", "scale_b"}
+            assert {name for name, argument in given.items() if argument is None} <= {"residual", "scale_a", "scale_b"}
+            assert ("residual" in launch.arguments) == ("residual" in given and problem is ENDED)

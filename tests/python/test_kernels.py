@@ -42,9 +42,12 @@ else:
         GemmConfig(block_m=32, block_n=16, family="persistent", ctas=2),
     ]
     LAYOUTS = ("nn", "nt", "tn", "tt")
-    EPILOGUES = (
-        "none", "bias", "relu", "gelu", "gelu_tanh", "silu", "bias+relu", "bias+gelu", "bias+gelu_tanh", "bias+silu"
+    BEFORE_RESIDUAL = (
+        "", "bias", "relu", "gelu", "gelu_tanh", "silu", "bias+relu", "bias+gelu", "bias+gelu_tanh", "bias+silu"
     )  # fmt: skip
+    EPILOGUES = [
+        "+".join(filter(None, (each, last))) or "none" for each in BEFORE_RESIDUAL for last in ("", "residual")
+    ]
     # of the result's magnitude: half precision rounds once on the way out; tf32 and float8 are exact in the interpreter
     TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5}
     thorough = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -62,7 +65,12 @@ else:
         return values.to(getattr(torch, dtype))[:, :, :columns]
 
     def reference(
-        problem: GemmProblem, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, scale: float | torch.Tensor
+        problem: GemmProblem,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        bias: torch.Tensor | None,
+        residual: torch.Tensor | None,
+        scale: float | torch.Tensor,
     ) -> torch.Tensor:
         wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
         left = (a.transpose(1, 2) if problem.layout[0] == "t" else a).to(wide)
@@ -77,8 +85,9 @@ else:
             "gelu": torch.nn.functional.gelu,
             "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
             "silu": torch.nn.functional.silu,
-        }.get(problem.epilogue.split("+")[-1])
-        return activation(product) if activation else product
+        }.get(problem.epilogue.removeprefix("bias+").removesuffix("+residual"))
+        product = activation(product) if activation else product
+        return product if residual is None else product + residual.to(wide)
 
     def check(
         problem: GemmProblem, config: GemmConfig, *, pad: int = 0, aligned: int = 1, scales: Scales = (1.0, 1.0)
@@ -88,10 +97,13 @@ else:
         a_pad, b_pad = (pad or -columns % aligned for _, columns in (a_shape, b_shape))
         a = random_operand(*a_shape, problem.a_dtype, batch=problem.batch, pad=a_pad, seed=1)
         b = random_operand(*b_shape, problem.b_dtype, batch=problem.batch, pad=b_pad, seed=2)
-        row = random_operand(1, problem.n, problem.out_dtype.replace("int32", "int8"), seed=3)[0, 0]
-        bias = row.to(getattr(torch, problem.out_dtype)) if "bias" in problem.epilogue else None
-        got = run(problem, config, a, b, bias=bias, scales=scales)
-        want = reference(problem, a, b, bias, scales[0] * scales[1])
+        out_dtype, drawn = getattr(torch, problem.out_dtype), problem.out_dtype.replace("int32", "int8")
+        row = random_operand(1, problem.n, drawn, seed=3)[0, 0].to(out_dtype)
+        like_c = random_operand(problem.m, problem.n, drawn, batch=problem.batch, seed=4).to(out_dtype)
+        bias = row if "bias" in problem.epilogue else None
+        residual = like_c if "residual" in problem.epilogue else None
+        got = run(problem, config, a, b, bias=bias, residual=residual, scales=scales)
+        want = reference(problem, a, b, bias, residual, scales[0] * scales[1])
         if problem.a_dtype == "int8":
             assert torch.equal(got.to(torch.int64), want)
             return
@@ -129,10 +141,11 @@ else:
         k=sizes,
         layout=st.sampled_from(LAYOUTS),
         dtype=st.sampled_from(("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8")),
+        epilogue=st.sampled_from(("none", "relu+residual")),
         config=configs,
     )
-    def test_any_dtype(m: int, n: int, k: int, layout: str, dtype: str, config: GemmConfig) -> None:
-        check(GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout), config)
+    def test_any_dtype(m: int, n: int, k: int, layout: str, dtype: str, epilogue: str, config: GemmConfig) -> None:
+        check(GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout, epilogue=epilogue), config)
 
     @thorough
     @given(m=sizes, n=sizes, k=sizes, epilogue=st.sampled_from(EPILOGUES), config=configs)
@@ -140,9 +153,17 @@ else:
         check(GemmProblem(m=m, n=n, k=k, dtype="float32", epilogue=epilogue), config)
 
     @settings(thorough, max_examples=6)
-    @given(batch=st.integers(2, 4), m=sizes, n=sizes, layout=st.sampled_from(LAYOUTS), config=configs)
-    def test_any_batch(batch: int, m: int, n: int, layout: str, config: GemmConfig) -> None:
-        check(GemmProblem(op="bmm", batch=batch, m=m, n=n, k=50, dtype="float32", layout=layout), config)
+    @given(
+        batch=st.integers(2, 4),
+        m=sizes,
+        n=sizes,
+        layout=st.sampled_from(LAYOUTS),
+        epilogue=st.sampled_from(("none", "silu+residual")),
+        config=configs,
+    )
+    def test_any_batch(batch: int, m: int, n: int, layout: str, epilogue: str, config: GemmConfig) -> None:
+        problem = GemmProblem(op="bmm", batch=batch, m=m, n=n, k=50, dtype="float32", layout=layout, epilogue=epilogue)
+        check(problem, config)
 
     @pytest.mark.parametrize("config", FAMILIES, ids=str)
     @pytest.mark.parametrize("dtypes", [("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "float8_e5m2")])
@@ -163,8 +184,9 @@ else:
             problem, config, scales=(torch.randn(40, 1, generator=generator), torch.randn(1, 24, generator=generator))
         )
 
-    def test_int8_takes_a_bias_and_relu() -> None:
-        check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue="bias+relu"), GemmConfig())
+    @pytest.mark.parametrize("epilogue", ["bias+relu", "bias+relu+residual"])
+    def test_int8_takes_a_bias_relu_and_residual(epilogue: str) -> None:
+        check(GemmProblem(op="int_mm", m=33, n=17, k=40, dtype="int8", epilogue=epilogue), GemmConfig())
 
     @settings(thorough, max_examples=20)
     @given(
@@ -174,13 +196,17 @@ else:
         layout=st.sampled_from(LAYOUTS),
         dtype=st.sampled_from(("float16", "float32", "float8_e4m3fn", "int8")),
         ctas=st.integers(1, 5),
-        epilogue=st.sampled_from(("none", "bias+relu")),
+        epilogue=st.sampled_from(("none", "bias+relu+residual")),
+        batch=st.sampled_from((1, 3)),
     )
     def test_tiles_from_the_copy_engine(
-        m: int, n: int, k: int, layout: str, dtype: str, ctas: int, epilogue: str
+        m: int, n: int, k: int, layout: str, dtype: str, ctas: int, epilogue: str, batch: int
     ) -> None:
         """Rows are padded to a multiple of 16 elements, and what they are padded with is never read."""
-        problem = GemmProblem(m=m, n=n, k=k, dtype=dtype, layout=layout, alignment=16, epilogue=epilogue)
+        op = "mm" if batch == 1 else "bmm"
+        problem = GemmProblem(
+            op=op, batch=batch, m=m, n=n, k=k, dtype=dtype, layout=layout, alignment=16, epilogue=epilogue
+        )
         check(problem, GemmConfig(block_m=32, block_n=16, family="persistent_tma", ctas=ctas), aligned=16)
 
     @pytest.mark.parametrize("ctas", [1, 2, 5, 6, 7, 11, 12, 13, 24, 40, 77, 90])

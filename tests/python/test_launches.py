@@ -77,6 +77,9 @@ def test_operands_by_name_size_and_content() -> None:
     by_row = {buffer.name: (buffer.bytes, buffer.fill) for buffer in operands_of(SCALED.replace(scaling="row", m=3))}
     assert (by_row["scale_a"], by_row["scale_b"]) == ((4 * 3, "float32"), (4 * 64, "float32"))
     assert "bias" in {buffer.name for buffer in operands_of(PROBLEM.replace(op="addmm"))}
+    ended = {buffer.name: buffer for buffer in operands_of(PROBLEM.replace(epilogue="residual"))}
+    assert ended["residual"].bytes == ended["c"].bytes
+    assert "residual" not in {buffer.name for buffer in operands_of(PROBLEM)}
     (parts,) = (
         each for each in operands_of(PROBLEM, parts_bytes=workspace_bytes(PROBLEM, SPLIT)) if each.name == "parts"
     )
@@ -127,7 +130,7 @@ def test_a_launch_in_full(pool: CompilePool, cache_dir: Path) -> None:
     assert launch.smem_bytes == compiled.resources.smem_bytes > 0
     sizes = [("i32", 500), ("i32", 512), ("i32", 768), ("i32", 776), ("i32", 776), ("i32", 512)]
     strides = [("i64", 500 * 776), ("i64", 512 * 776), ("i64", 500 * 512)]
-    assert list(launch.arguments) == ["a", "b", "c", None, None, None, *sizes, *strides, None, None]
+    assert list(launch.arguments) == ["a", "b", "c", *[None] * 4, *sizes, *strides, None, None]
 
 
 # The kernels that check

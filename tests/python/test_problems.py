@@ -39,7 +39,7 @@ def legal_problems(draw):
         scaling=draw(st.sampled_from(("tensor", "row"))) if op == "scaled_mm" else "tensor",
         layout=draw(st.sampled_from(("nn", "nt", "tn", "tt"))),
         alignment=draw(st.sampled_from((1, 2, 4, 8, 16))),
-        epilogue=draw(st.sampled_from(("none", "bias", "relu", "bias+gelu_tanh"))),
+        epilogue=draw(st.sampled_from(("none", "bias", "relu", "bias+gelu_tanh", "silu+residual"))),
     )
 
 

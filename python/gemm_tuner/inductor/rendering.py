@@ -16,6 +16,7 @@ import torch
 
 from .._core import DeviceSpec, GemmConfig, GemmProblem
 from ..placement import operands_of, placement
+from ..sources import activation_of
 from . import _compat_rendering as _compat
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -70,13 +71,15 @@ def _shapes(problem: GemmProblem) -> dict[str, _compat.Shape]:
     known["scale_a"] = ((problem.m, 1) if by_row else (), (1, 1) if by_row else (), torch.float32)
     known["scale_b"] = ((1, problem.n) if by_row else (), (problem.n, 1) if by_row else (), torch.float32)
     known["bias"] = ((problem.n,), (1,), getattr(torch, problem.out_dtype))
+    elements = problem.m * problem.n
+    known["residual"] = matrix((problem.batch, problem.m, problem.n), (elements, problem.n, 1), problem.out_dtype)
     return {buffer.name: known[buffer.name] for buffer in operands_of(problem) if buffer.name in known}
 
 
 def _computation(problem: GemmProblem, names: tuple[str, ...]) -> Callable[..., torch.Tensor]:
     """The problem as a function of the operands, in that order."""
     aten: Any = torch.ops.aten
-    ending = _ACTIVATIONS.get(problem.epilogue.split("+")[-1])
+    ending = _ACTIVATIONS.get(activation_of(problem))
 
     def product(a: Any, b: Any, bias: Any = None, **more: Any) -> Any:
         match problem.op:
@@ -94,8 +97,11 @@ def _computation(problem: GemmProblem, names: tuple[str, ...]) -> Callable[..., 
         return plain if bias is None else plain + bias
 
     def compute(*operands: Any) -> Any:
-        result = product(**dict(zip(names, operands, strict=True)))
-        return result if ending is None else ending(result)
+        given = dict(zip(names, operands, strict=True))
+        residual = given.pop("residual", None)
+        result = product(**given)
+        result = result if ending is None else ending(result)
+        return result if residual is None else result + residual
 
     return compute
 

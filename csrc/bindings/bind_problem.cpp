@@ -21,15 +21,15 @@ constexpr auto fields = std::tuple{Field{"op", &GemmProblem::op},
                                    Field{"alignment", &GemmProblem::alignment},
                                    Field{"epilogue", &GemmProblem::epilogue}};
 
-DType usual_result_of(DType operand) {
-  switch (operand) {
+DType usual_result_of(const GemmProblem& problem) {
+  switch (problem.a_dtype) {
     case DType::int8:
-      return DType::int32;
+      return problem.op == Op::scaled_mm ? DType::bfloat16 : DType::int32;
     case DType::float8_e4m3fn:
     case DType::float8_e5m2:
       return DType::bfloat16;
     default:
-      return operand;
+      return problem.a_dtype;
   }
 }
 
@@ -46,7 +46,7 @@ GemmProblem make_problem(const py::kwargs& kwargs) {
     if (!kwargs.contains(name)) throw py::type_error(std::string("missing argument '") + name + "'");
   }
   assign(problem, fields, kwargs);
-  if (!kwargs.contains("out_dtype")) problem.out_dtype = usual_result_of(problem.a_dtype);
+  if (!kwargs.contains("out_dtype")) problem.out_dtype = usual_result_of(problem);
   validate(problem);
   if (!kwargs.contains("alignment")) {
     problem.alignment = contiguous_alignment(problem.m, problem.n, problem.k, problem.layout);

@@ -15,6 +15,7 @@ void require_dimension(std::string_view name, std::int64_t value) {
                               std::to_string(value));
 }
 
+bool is_floating(DType dtype) { return dtype != DType::int8 && dtype != DType::int32; }
 bool is_float8(DType dtype) { return dtype == DType::float8_e4m3fn || dtype == DType::float8_e5m2; }
 
 std::int64_t largest_power_of_two_in(std::int64_t pitch) { return pitch & -pitch; }
@@ -36,8 +37,13 @@ void validate(const GemmProblem& problem) {
                                 std::string(to_string(problem.a_dtype)) + " and " +
                                 std::string(to_string(problem.b_dtype)));
   }
-  if ((problem.a_dtype == DType::int8) != (problem.out_dtype == DType::int32)) {
-    throw std::invalid_argument("int8 operands give an int32 result and nothing else does, got " +
+  const bool scaled = problem.op == Op::scaled_mm && problem.a_dtype == DType::int8;
+  if (scaled && !is_floating(problem.out_dtype)) {
+    throw std::invalid_argument("scaled int8 operands give a floating result, got int8 -> " +
+                                std::string(to_string(problem.out_dtype)));
+  }
+  if (!scaled && (problem.a_dtype == DType::int8) != (problem.out_dtype == DType::int32)) {
+    throw std::invalid_argument("int8 operands give an int32 result unless they are scaled, and nothing else does, got " +
                                 std::string(to_string(problem.a_dtype)) + " -> " +
                                 std::string(to_string(problem.out_dtype)));
   }

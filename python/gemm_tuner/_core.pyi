@@ -72,7 +72,7 @@ class GemmProblem(_Value):
     op: mm (default), addmm, bmm, baddbmm, int_mm, scaled_mm, or mm_plus_mm: A1 @ B1 + A2 @ B2, both products of these
         sizes, dtypes, layout and alignment, so k is that of one of them.
     dtype: of both operands, float16 by default; or a_dtype and b_dtype. out_dtype: theirs by default, but int32 for
-        int8 and bfloat16 for the float8 types.
+        int8 and bfloat16 for the float8 types and for int8 in a scaled_mm.
     precision: ieee (default) or tf32, of float32 products only.
     scaling: of scaled_mm: tensor (default), one scale for each operand, or row, one for each row of A and column of B.
     layout: nn (default), nt, tn or tt: is A, then B, stored row-major as is (n) or transposed (t)?

@@ -63,7 +63,10 @@ def as_operands(problem: GemmProblem, memory: Mapping[str, torch.Tensor]) -> dic
 def compute(problem: GemmProblem, of: Mapping[str, torch.Tensor]) -> None:
     """Writes the problem's product to `c`, and then what its epilogue does with it, in as few kernels as ATen can."""
     a, b, c, bias, residual = of["a"], of["b"], of["c"], of.get("bias"), of.get("residual")
-    if problem.op == "scaled_mm":
+    if problem.op == "scaled_mm" and problem.a_dtype == "int8":
+        scaled = torch._int_mm(a, b) * of["scale_a"] * of["scale_b"]
+        c.copy_(scaled if bias is None else scaled + bias)
+    elif problem.op == "scaled_mm":
         torch._scaled_mm(a, b, of["scale_a"], of["scale_b"], bias, out_dtype=c.dtype, out=c)
     elif problem.op == "int_mm":
         torch._int_mm(a, b, out=c)

@@ -13,6 +13,7 @@ from .sources import (
     accumulator_of,
     adds_residual,
     epilogue_constants,
+    finished_in,
     product_count,
     require_epilogue,
 )
@@ -35,7 +36,7 @@ class Tolerance(NamedTuple):
 
 
 def tolerance(problem: GemmProblem) -> Tolerance:
-    """What right kernels may be off, for random operands between -1 and 1; nothing for int8.
+    """What right kernels may be off, for random operands between -1 and 1; nothing where the result is int32.
 
     It follows from the standard deviation of a result, at most sqrt(k) / 3 (a uniform operand's variance is 1/3):
 
@@ -45,15 +46,18 @@ def tolerance(problem: GemmProblem) -> Tolerance:
     - accumulation. Tensor cores cut off each addition of a step of 16 along k to float32, towards zero, so that
       errors add up; an error is at most 2**-23 of the partial sum. Those for float8 keep 13 bits behind the point
       in steps of 32 on Ada and Hopper. CUDA cores round k times with random sign, which sqrt(k) covers.
+    - int8 is added up exactly, of numbers between -8 and 8, whose variance is 24, and then scaled in float32.
     - TF32 cuts each operand off to 10 bits: products lose up to 2**-9, one half of it in common, the rest at random.
 
     A dropped step along k is off by sqrt(block_k) / 3 in one standard deviation, which is far beyond the sum.
     """
-    if problem.a_dtype == "int8":
+    if finished_in(problem) == "int32":
         return Tolerance(0.0, 0.0)
     k = problem.k * product_count(problem)
     deviation = math.sqrt(k) / 3
-    if problem.a_dtype.startswith("float8"):
+    if problem.a_dtype == "int8":
+        deviation, cut_off = 24 * math.sqrt(k), 2**-23
+    elif problem.a_dtype.startswith("float8"):
         cut_off = 2**-13 * (k / 32 + 1)
     else:
         cut_off = 2**-23 * (k / 16 + math.sqrt(k))
@@ -72,9 +76,9 @@ def check_sources(problem: GemmProblem) -> tuple[KernelSource, KernelSource]:
     Raises ValueError where no kernel of this package ends a product as the problem asks.
     """
     require_epilogue(problem)
-    out, accumulator = TRITON_TYPE[problem.out_dtype], TRITON_TYPE[accumulator_of(problem)]
+    out, finished = TRITON_TYPE[problem.out_dtype], TRITON_TYPE[finished_in(problem)]
     a, b = TRITON_TYPE[problem.a_dtype], TRITON_TYPE[problem.b_dtype]
-    pointers = {"a": a, "b": b, "a2": a, "b2": b, "expected": accumulator, "bias": out, "residual": out}
+    pointers = {"a": a, "b": b, "a2": a, "b2": b, "expected": finished, "bias": out, "residual": out}
     pointers |= {"scale_a": "fp32", "scale_b": "fp32"}
     strides = ("a_row_stride", "a_k_stride", "b_k_stride", "b_column_stride", "a_batch_stride", "b_batch_stride")
     constants: dict[str, Constant] = {
@@ -102,7 +106,7 @@ def check_sources(problem: GemmProblem) -> tuple[KernelSource, KernelSource]:
         function="compare",
         signature=(
             ("c", "*" + out),
-            ("expected", "*" + accumulator),
+            ("expected", "*" + finished),
             ("verdict", "*i32"),
             ("count", "i64"),
             ("absolute", "i32"),

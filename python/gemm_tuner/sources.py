@@ -90,7 +90,7 @@ class TemplateSource:
 def kernel_sources(problem: GemmProblem, config: GemmConfig) -> tuple[KernelSource, ...]:
     """The kernels to launch, in order: the product and, where the family leaves parts of tiles, their sum.
 
-    Raises ValueError where no kernel of this package computes the problem (mm_plus_mm, or an int8 product with a GELU).
+    Raises ValueError where no kernel of this package computes the problem (mm_plus_mm, or an int32 result with a GELU).
     """
     if only_inductor_has_it(problem):
         raise ValueError(f"no kernel of gemm_tuner computes {problem.op}; Inductor's template does")
@@ -228,6 +228,11 @@ def accumulator_of(problem: GemmProblem) -> str:
     return "int32" if problem.a_dtype == "int8" else "float32"
 
 
+def finished_in(problem: GemmProblem) -> str:
+    """The dtype that the epilogue computes in, before results are rounded to their own."""
+    return "float32" if is_scaled(problem) else accumulator_of(problem)
+
+
 def _parameter_types(problem: GemmProblem) -> dict[str, str]:
     accumulator = TRITON_TYPE[accumulator_of(problem)]
     pointers = {
@@ -329,7 +334,5 @@ def product_count(problem: GemmProblem) -> int:
 def require_epilogue(problem: GemmProblem) -> None:
     """Raises ValueError where no kernel of this package ends a product as the problem asks."""
     activation = activation_of(problem)
-    if problem.a_dtype == "int8" and activation not in ("none", "relu"):
+    if finished_in(problem) == "int32" and activation not in ("none", "relu"):
         raise ValueError(f"an int8 product has an int32 result, which takes no {activation}; use none or relu")
-    if problem.a_dtype == "int8" and is_scaled(problem):
-        raise ValueError("scaled_mm is for float8 operands, got int8; use int_mm")

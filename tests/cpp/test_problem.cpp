@@ -83,6 +83,20 @@ TEST(GemmProblem, DtypesMustGoTogether) {
   })));
 }
 
+TEST(GemmProblem, ScaledIntegersAreFloating) {
+  const auto scaled_to = [](DType out) {
+    return [out](GemmProblem& p) {
+      p.op = Op::scaled_mm;
+      p.scaling = Scaling::row;
+      p.a_dtype = p.b_dtype = DType::int8;
+      p.out_dtype = out;
+    };
+  };
+  EXPECT_NO_THROW(validate(changed(scaled_to(DType::bfloat16))));
+  EXPECT_EQ(to_string(changed(scaled_to(DType::float16))), "scaled_mm 512x4096x1024 int8->float16 row-scaled nn align 16");
+  expect_refused("give a floating result, got int8 -> int32", scaled_to(DType::int32));
+}
+
 TEST(GemmProblem, AlignmentIsAPowerOfTwoUpToSixteen) {
   for (const int alignment : {0, 3, 32, -1}) {
     expect_refused("alignment must be", [&](GemmProblem& p) { p.alignment = alignment; });

@@ -17,7 +17,7 @@ from triton.runtime.interpreter import InterpreterBuilder
 
 from gemm_tuner import GemmConfig, GemmProblem
 from gemm_tuner.checking import check_grids, check_sources, tolerance
-from gemm_tuner.sources import KernelSource, grids, kernel_sources, workspace_bytes
+from gemm_tuner.sources import KernelSource, finished_in, grids, kernel_sources, workspace_bytes
 
 Scales = tuple[float, float] | tuple[torch.Tensor, torch.Tensor]
 
@@ -79,7 +79,8 @@ def verdict_on(
     second: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[int, float, torch.Tensor]:
     """Wrong elements of C, the largest error, and what was expected. Operands as in `run`; second: A2 and B2."""
-    expected = torch.full((problem.batch, problem.m, problem.n), 77, dtype=_accumulator(problem))
+    finished = getattr(torch, finished_in(problem))
+    expected = torch.full((problem.batch, problem.m, problem.n), 77, dtype=finished)
     verdict = torch.zeros(2, dtype=torch.int32)
     a_row, a_k = (1, a.stride(1)) if problem.layout[0] == "t" else (a.stride(1), 1)
     b_k, b_column = (1, b.stride(1)) if problem.layout[1] == "t" else (b.stride(1), 1)

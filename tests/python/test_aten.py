@@ -51,6 +51,9 @@ def memory_of(problem: gt.GemmProblem) -> dict[str, torch.Tensor]:
         gt.GemmProblem(op="baddbmm", batch=3, m=16, n=8, k=32, dtype="float16", epilogue="gelu_tanh"),
         gt.GemmProblem(op="mm_plus_mm", m=16, n=24, k=32, dtype="float32"),
         gt.GemmProblem(op="int_mm", m=32, n=24, k=16, dtype="int8", layout="nt"),
+        gt.GemmProblem(
+            op="scaled_mm", scaling="row", m=32, n=24, k=16, dtype="int8", layout="nt", epilogue="bias+gelu+residual"
+        ),
     ],
     ids=str,
 )
@@ -61,6 +64,8 @@ def test_it_computes_the_problem(problem: gt.GemmProblem) -> None:
     expected = operands["a"].double() @ operands["b"].double()
     if problem.op == "mm_plus_mm":
         expected += operands["a2"].double() @ operands["b2"].double()
+    if "scale_a" in operands:
+        expected *= operands["scale_a"].double() * operands["scale_b"].double()
     if "bias" in operands:
         expected += operands["bias"].double()
     for word, ending in _ENDINGS.items():

@@ -17,6 +17,7 @@ from gemm_tuner.sources import FAMILIES, grids, kernel_id, kernel_sources, works
 from gemm_tuner.tuning import _Job, present_versions
 
 PROBLEM = gt.GemmProblem(m=640, n=1152, k=1024, layout="nt", epilogue="bias+gelu")
+SCALED = PROBLEM.replace(op="scaled_mm", scaling="row", a_dtype="int8", b_dtype="int8")
 ENDED = PROBLEM.replace(op="bmm", batch=3, epilogue="bias+gelu+residual")
 CONFIG = gt.GemmConfig(block_m=128, block_n=64, block_k=32, num_warps=4, num_stages=3)
 STREAM_K = CONFIG.replace(family="stream_k", ctas=56)
@@ -172,7 +173,7 @@ def test_the_workspace_of_stream_k_follows_its_grid() -> None:
     assert (parts.name, parts.bytes) == ("parts", 56 * 2 * 128 * 64 * 4)
 
 
-@pytest.mark.parametrize("problem", [PROBLEM, ENDED], ids=["a product", "batched with a residual"])
+@pytest.mark.parametrize("problem", [PROBLEM, ENDED, SCALED], ids=["a product", "batched with a residual", "scaled integers"])
 @pytest.mark.parametrize("compute_capability", ARCHITECTURES)
 def test_every_family_compiles_everywhere_without_spilling(
     pool: CompilePool, cache_dir: Path, compute_capability: int, problem: gt.GemmProblem

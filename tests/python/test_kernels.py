@@ -72,11 +72,11 @@ else:
         residual: torch.Tensor | None,
         scale: float | torch.Tensor,
     ) -> torch.Tensor:
-        wide = torch.int64 if problem.a_dtype == "int8" else torch.float64
+        wide = torch.int64 if problem.out_dtype == "int32" else torch.float64
         left = (a.transpose(1, 2) if problem.layout[0] == "t" else a).to(wide)
         right = (b.transpose(1, 2) if problem.layout[1] == "t" else b).to(wide)
         product = left @ right
-        if problem.a_dtype != "int8":
+        if problem.op == "scaled_mm" or problem.a_dtype != "int8":
             product = product * scale
         if bias is not None:
             product = product + bias.to(wide)
@@ -104,7 +104,7 @@ else:
         residual = like_c if "residual" in problem.epilogue else None
         got = run(problem, config, a, b, bias=bias, residual=residual, scales=scales)
         want = reference(problem, a, b, bias, residual, scales[0] * scales[1])
-        if problem.a_dtype == "int8":
+        if problem.out_dtype == "int32":
             assert torch.equal(got.to(torch.int64), want)
             return
         size = (want.abs().max() + problem.k**0.5).item()
@@ -175,13 +175,24 @@ else:
         check(problem, config, scales=(0.37, 1.9))
 
     @pytest.mark.parametrize("config", FAMILIES, ids=str)
-    def test_row_scaled_float8(config: GemmConfig) -> None:
+    @pytest.mark.parametrize(("dtype", "out_dtype"), [("float8_e4m3fn", "bfloat16"), ("int8", "float16")])
+    def test_row_scaled(dtype: str, out_dtype: str, config: GemmConfig) -> None:
         problem = GemmProblem(
-            op="scaled_mm", scaling="row", m=40, n=24, k=96, dtype="float8_e4m3fn", layout="nt", epilogue="bias+relu"
+            op="scaled_mm",
+            scaling="row",
+            m=40,
+            n=24,
+            k=96,
+            dtype=dtype,
+            out_dtype=out_dtype,
+            layout="nt",
+            epilogue="bias+silu+residual",
         )
         generator = torch.Generator().manual_seed(5)
         check(
-            problem, config, scales=(torch.randn(40, 1, generator=generator), torch.randn(1, 24, generator=generator))
+            problem,
+            config,
+            scales=(torch.rand(40, 1, generator=generator) / 100, torch.randn(1, 24, generator=generator)),
         )
 
     @pytest.mark.parametrize("epilogue", ["bias+relu", "bias+relu+residual"])

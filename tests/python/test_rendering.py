@@ -33,8 +33,12 @@ PROBLEMS = {
     MM.replace(op="baddbmm", batch=3): ("bias", "a", "b", "c"),
     MM.replace(op="mm_plus_mm"): ("a", "b", "a2", "b2", "c"),
     MM.replace(epilogue="bias+gelu"): ("a", "b", "bias", "c"),
+    MM.replace(epilogue="relu+residual"): ("a", "b", "residual", "c"),
     gt.GemmProblem(m=64, n=64, k=16384): ("a", "b", "c"),  # Inductor alone would split k, and leave the template out
     gt.GemmProblem(m=512, n=512, k=768, op="int_mm", dtype="int8", layout="nt"): ("a", "b", "c"),
+    gt.GemmProblem(
+        m=512, n=512, k=768, op="scaled_mm", scaling="row", dtype="int8", out_dtype="float16", layout="nt"
+    ): ("a", "b", "scale_a", "scale_b", "c"),
 }
 SCALED = gt.GemmProblem(m=512, n=512, k=768, op="scaled_mm", dtype="float8_e4m3fn", layout="nt", epilogue="bias")
 ODD = [
@@ -43,6 +47,7 @@ ODD = [
     gt.GemmProblem(m=45, n=70, k=37, dtype="float32", op="addmm", layout="tt"),
     gt.GemmProblem(m=33, n=17, k=70, dtype="float32", op="bmm", batch=3, layout="nt"),
     gt.GemmProblem(m=33, n=17, k=70, dtype="float32", op="baddbmm", batch=2, epilogue="relu"),
+    gt.GemmProblem(m=33, n=17, k=70, dtype="float32", op="bmm", batch=2, epilogue="relu+residual"),
     gt.GemmProblem(m=33, n=17, k=70, dtype="float32", op="mm_plus_mm"),
     gt.GemmProblem(m=1, n=40, k=50, epilogue="bias"),
 ]
@@ -151,7 +156,8 @@ def test_templates_compute_the_problem_on_operands_as_they_are_placed(problem: g
         want = want + given["a2"].double() @ given["b2"].double()
     if "bias" in given:
         want = want + given["bias"].double()
-    want = want.relu() if problem.epilogue == "relu" else want
+    want = want.relu() if "relu" in problem.epilogue else want
+    want = want + given["residual"].double() if "residual" in given else want
     tolerance = 1e-5 if problem.out_dtype == "float32" else 4e-3
     torch.testing.assert_close(c.double(), want, rtol=tolerance, atol=tolerance)
 
@@ -172,6 +178,9 @@ def operands(problem: gt.GemmProblem) -> dict[str, torch.Tensor]:
             made[name] = matrix((problem.batch, problem.m, problem.k), place.a_strides)
         elif name in ("b", "b2"):
             made[name] = matrix((problem.batch, problem.k, problem.n), place.b_strides)
+        elif name == "residual":
+            sizes = (problem.batch, problem.m, problem.n)
+            made[name] = matrix(sizes, (problem.m * problem.n, problem.n, 1))
         elif name == "bias":
             made[name] = torch.rand(problem.n, generator=generator).to(dtype)
     return made

@@ -85,6 +85,9 @@ def _computation(problem: GemmProblem, names: tuple[str, ...]) -> Callable[..., 
         match problem.op:
             case "addmm" | "baddbmm":
                 return getattr(aten, problem.op)(bias, a, b)
+            case "scaled_mm" if problem.a_dtype == "int8":
+                scaled = aten._int_mm(a, b) * more["scale_a"] * more["scale_b"]
+                return (scaled if bias is None else scaled + bias).to(getattr(torch, problem.out_dtype))
             case "scaled_mm":
                 scales, out_dtype = (more["scale_a"], more["scale_b"]), getattr(torch, problem.out_dtype)
                 return aten._scaled_mm(a, b, *scales, bias, out_dtype=out_dtype)

@@ -32,8 +32,9 @@ def finish(
     ACTIVATION: tl.constexpr,
     RESIDUAL: tl.constexpr,
 ):
-    """activation(accumulator * scale_a * scale_b + bias[columns]) + residual[places], in the accumulator's type; scaled integers in float32.
+    """activation(accumulator * scale_a * scale_b + bias[columns]) + residual[places].
 
+    In the accumulator's type; what is scaled, in float32.
     SCALING: "none", "tensor" (a number for each operand), or "row" (scale_a has m of them and scale_b n). places: where
     the tile's elements are in the residual, which is read as far as the tile lies inside of m x n.
     """

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .in_use import use_records
     from .nn import replace_linear
     from .ops import matmul
+    from .quantized_ops import int_mm, scaled_mm
     from .tuning import TuneResult, tune
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "disable",
     "enable",
     "enabled",
+    "int_mm",
     "matmul",
     "nn",
     "predict",
@@ -54,6 +56,7 @@ __all__ = [
     "rank",
     "read_problems",
     "replace_linear",
+    "scaled_mm",
     "space",
     "tune",
     "use_records",
@@ -65,9 +68,11 @@ __all__ = [
 # What of the public face half of this import's time, or torch, stands behind: who only asks for predictions needs none
 _LATE = {
     "TuneResult": "tuning",
+    "int_mm": "quantized_ops",
     "matmul": "ops",
     "nn": "",
     "replace_linear": "nn",
+    "scaled_mm": "quantized_ops",
     "tune": "tuning",
     "use_records": "in_use",
 }

@@ -45,8 +45,11 @@ class Work:
 class Runner(Protocol):
     """Computes one `Work`: enqueues C = activation(A @ B + bias) on the current stream. C is contiguous."""
 
-    def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
-        """Bias is a contiguous row of n, if there is one."""
+    def __call__(
+        self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /, **others: torch.Tensor
+    ) -> None:
+        """Bias is a contiguous row of n, if there is one. others: what else the problem has, contiguous, by the names
+        of `placement.operands_of`: residual, scale_a, scale_b."""
 
 
 class RecordsInUse:

@@ -27,7 +27,8 @@ class Buffer(NamedTuple):
 class Placement:
     """Where A and B of a problem are, in elements: from row to row as stored, and from matrix to matrix.
 
-    a_strides, b_strides: of A as (batch, m, k) and of B as (batch, k, n). C and the residual are contiguous (batch, m, n).
+    a_strides, b_strides: of A as (batch, m, k) and of B as (batch, k, n). C is contiguous (batch, m, n),
+    and so is the residual.
     """
 
     a_pitch: int

@@ -37,9 +37,12 @@ class NativeRunner:
             "global_scratch": self._kernel.scratch_bytes,
         }
 
-    def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
+    def __call__(
+        self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /, **others: torch.Tensor
+    ) -> None:
         """Enqueues C = activation(A @ B + bias) on torch's current stream of the device."""
         given = {"a": a, "b": b, "c": c} if bias is None else {"a": a, "b": b, "c": c, "bias": bias}
+        given |= others
         for name in self._kernel.operands:
             if name not in given:
                 # from torch's allocator, which does not give it away before this stream is done with it

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 
 import gemm_tuner as gt
-from gemm_tuner import ops
+from gemm_tuner import ops, quantized_ops
 from gemm_tuner.choosing import Choice
 from gemm_tuner.in_use import OnMiss, RecordsInUse, Work, put_in_use
 from gemm_tuner.launches import arguments_of
@@ -34,17 +34,21 @@ class InterpretedRunner:
         self.work = work
         self.calls = 0
 
-    def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
+    def __call__(
+        self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /, **others: torch.Tensor
+    ) -> None:
         with _interpreter:
-            self._run(a, b, c, bias)
+            self._run({"a": a, "b": b, "c": c, "bias": bias, **others})
 
-    def _run(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def _run(self, given: dict[str, torch.Tensor | None]) -> None:
         self.calls += 1
         problem, config = self.work.problem, self.work.config
         parts = torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=getattr(torch, accumulator_of(problem)))
+        c = given["c"]
+        assert c is not None
         c.fill_(99)
         # kernels see addresses: the interpreter takes a tensor for the memory from its first element on
-        operands = {"a": a, "b": b, "c": c, "bias": bias, "parts": parts}
+        operands = {**given, "parts": parts}
         for source, grid in zip(kernel_sources(problem, config), grids(problem, config), strict=True):
             for name, divisor in source.divisible_by:
                 tensor = operands.get(name)
@@ -116,6 +120,8 @@ def tuned_on_cpu(records: Iterable[Record] | gt.GemmConfig = (), *, on_miss: OnM
     library = torch.library.Library("gemm_tuner", "IMPL")
     library.impl("matmul", ops._tuned, "CPU")
     library.impl("matmul", ops._autocast, "AutocastCPU")
+    library.impl("int_mm", quantized_ops._int_mm_tuned, "CPU")
+    library.impl("scaled_mm", quantized_ops._scaled_mm_tuned, "CPU")
     if isinstance(records, gt.GemmConfig):
         used: RecordsInUse = AnyRecords(records, seen)
     else:

@@ -173,7 +173,9 @@ def test_the_workspace_of_stream_k_follows_its_grid() -> None:
     assert (parts.name, parts.bytes) == ("parts", 56 * 2 * 128 * 64 * 4)
 
 
-@pytest.mark.parametrize("problem", [PROBLEM, ENDED, SCALED], ids=["a product", "batched with a residual", "scaled integers"])
+@pytest.mark.parametrize(
+    "problem", [PROBLEM, ENDED, SCALED], ids=["a product", "batched with a residual", "scaled integers"]
+)
 @pytest.mark.parametrize("compute_capability", ARCHITECTURES)
 def test_every_family_compiles_everywhere_without_spilling(
     pool: CompilePool, cache_dir: Path, compute_capability: int, problem: gt.GemmProblem

@@ -16,8 +16,9 @@ import torch
 from ._core import GemmProblem
 from .in_use import RecordsInUse, Runner, in_use
 from .operand import Operand, product_of
-from .ops import _is_reachable, _is_taken_apart
+from .ops import _is_taken_apart
 from .placement import placed
+from .ready import _is_reachable
 from .recorder import dtype_word
 from .sources import kernel_sources
 

@@ -73,8 +73,8 @@ def reference(
 ):
     """expected[batch] = epilogue(A[batch] @ B[batch] (+ A2[batch] @ B2[batch])) on a grid of (tiles of all matrices).
 
-    `expected` is contiguous (batch, m, n) of float32 or int32, as the epilogue leaves it: nothing is rounded to the result's dtype. The residual
-    is contiguous too. Strides are elements; a2 and b2 lie as a and b do.
+    `expected` is contiguous (batch, m, n) of float32 or int32, as the epilogue leaves it: nothing is rounded to the
+    result's dtype. The residual is contiguous too. Strides are elements; a2 and b2 lie as a and b do.
     """
     tiles_n = tl.cdiv(n, BLOCK_N)
     tiles = tl.cdiv(m, BLOCK_M) * tiles_n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -16,7 +16,13 @@ ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def require_product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> None:
+def require_product(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    residual: torch.Tensor | None = None,
+) -> None:
     """Raises RuntimeError or ValueError, in torch's words where torch.mm has them."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"gemm_tuner::matmul: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
@@ -30,11 +36,24 @@ def require_product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None,
         raise RuntimeError(
             f"gemm_tuner::matmul: bias must be a row of {b.shape[-1]} elements, got the shape {list(bias.shape)}"
         )
+    if residual is not None:
+        require_residual((*a.shape[:-1], b.shape[-1]), residual)
 
 
-def require_alike(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> None:
+def require_residual(result: Sequence[int], residual: torch.Tensor) -> None:
+    """Raises RuntimeError where it has not the result's shape."""
+    if list(residual.shape) != list(result):
+        raise RuntimeError(
+            f"gemm_tuner::matmul: residual must have the shape of the result, {list(result)}, got "
+            f"{list(residual.shape)}"
+        )
+
+
+def require_alike(
+    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | None = None
+) -> None:
     """What ATen would ask of its own, asked before any launch. Raises RuntimeError."""
-    for name, other in (("b", b), ("bias", bias)):
+    for name, other in (("b", b), ("bias", bias), ("residual", residual)):
         if other is None:
             continue
         if other.device != a.device:

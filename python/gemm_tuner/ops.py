@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from .arguments import ACTIVATIONS, require_alike, require_product, sizes
+from .arguments import ACTIVATIONS, require_alike, require_product, require_residual, sizes
 from .hot_path import HotPath, hot_path, mode_of
 from .in_use import in_use
 from .ready import known_for, ready_for
@@ -31,34 +31,44 @@ _transforms, _tracer = torch._C._are_functorch_transforms_active, torch._C._get_
 
 
 def matmul(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str | None = None
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str | None = None,
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """activation(a @ b + bias), by the kernel that the records in use name for it, else by ATen's.
+    """activation(a @ b + bias) + residual, by the kernel that the records in use name for it, else by ATen's.
 
     a: [..., m, k] or [k]. b: [k, n], or [..., k, n] whose batch dimensions broadcast with a's, as torch.matmul's do.
-    bias: [n]. activation: relu, gelu, gelu_tanh, silu or none. The result is [..., m, n] of a's dtype.
+    bias: [n]. activation: relu, gelu, gelu_tanh, silu or none. residual: like the result, which is [..., m, n] of a's
+    dtype.
     Differentiable, as often as asked. Raises RuntimeError as torch.mm does, ValueError for an unknown activation.
     """
     word = activation or "none"
-    out: torch.Tensor
     if a.dim() == b.dim() == 2:
-        out = _call(a, b, bias, word)
-    elif b.dim() < 2 or a.dim() < 1:
+        return _call(a, b, bias, word, residual)
+    if b.dim() < 2 or a.dim() < 1:
         raise RuntimeError(f"gemm_tuner::matmul: a must have 1 dimension or more and b 2 or more, got {sizes(a, b)}")
-    elif a.dim() == 1:
-        out = matmul(a.unsqueeze(0), b, bias, word).squeeze(-2)
-    elif b.dim() == 2:
-        out = _call(a.reshape(-1, a.shape[-1]), b, bias, word).view(*a.shape[:-1], b.shape[-1])
+    batch = a.shape[:-2] if b.dim() == 2 else torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    result = (*batch, *a.shape[-2:-1], b.shape[-1])
+    if residual is not None:
+        require_residual(result, residual)
+    if a.dim() == 1:
+        row = None if residual is None else residual.unsqueeze(-2)
+        return matmul(a.unsqueeze(0), b, bias, word, row).squeeze(-2)
+    if b.dim() == 2:
+        a, flat = a.flatten(end_dim=-2), -2
     else:
-        batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        a3, b3 = (each.expand(*batch, *each.shape[-2:]).reshape(-1, *each.shape[-2:]) for each in (a, b))
-        out = _call(a3, b3, bias, word).view(*batch, a.shape[-2], b.shape[-1])
-    return out
+        a, b = (each.expand(*batch, *each.shape[-2:]).flatten(end_dim=-3) for each in (a, b))
+        flat = -3
+    return _call(a, b, bias, word, None if residual is None else residual.flatten(end_dim=flat)).view(result)
 
 
-def _call(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> torch.Tensor:
+def _call(
+    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None
+) -> torch.Tensor:
     """The op; straight to what is known of such a call where nobody but the caller takes part in it."""
-    if not torch.compiler.is_compiling():
+    if residual is None and not torch.compiler.is_compiling():
         hot = hot_path()
         if hot is not None and _is_alone(hot, a, b, bias):
             known = hot.launch(a, b, bias, activation, mode_of(in_use(), a.dtype))
@@ -66,33 +76,51 @@ def _call(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activatio
                 return known
             if hot.missed(bias, activation) is None:
                 return _by_aten(a, b, bias, activation)
-    out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation)
+    out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation, residual)
     return out
 
 
 def _composite(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The op as ATen computes it: of every device, every dtype and every transform."""
-    require_product(a, b, bias, activation)
+    require_product(a, b, bias, activation, residual)
     if a.device.type not in ("cuda", "meta"):
         _say_untuned(a.device.type)
-    return _by_aten(a, b, bias, activation)
+    out = _by_aten(a, b, bias, activation)
+    return out if residual is None else out + residual
 
 
-def _by_aten(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> torch.Tensor:
+def _by_aten(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    if residual is not None and bias is None and activation == "none":
+        bias, residual = residual, None  # ATen's addend may be whole matrices
     if bias is None:
         out = torch.mm(a, b) if a.dim() == 2 else torch.bmm(a, b)
     else:
         out = torch.addmm(bias, a, b) if a.dim() == 2 else torch.baddbmm(bias, a, b)
-    return ACTIVATIONS[activation](out)
+    out = ACTIVATIONS[activation](out)
+    return out if residual is None else out + residual
 
 
 def _tuned(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The op on a CUDA device: what the records in use say."""
-    current, hot = in_use(), hot_path()
+    current, hot = in_use(), hot_path() if residual is None else None
     key = None
     if hot is not None and hot.is_for(a):
         out = hot.launch(a, b, bias, activation, mode_of(current, a.dtype))
@@ -101,22 +129,31 @@ def _tuned(
         key = hot.missed(bias, activation)
         if key is None:
             return _by_aten(a, b, bias, activation)
-    require_product(a, b, bias, activation)
-    require_alike(a, b, bias)
+    require_product(a, b, bias, activation, residual)
+    require_alike(a, b, bias, residual)
+    others = {} if residual is None else {"residual": residual}
+    epilogue = "+".join((*(() if activation == "none" else (activation,)), *others)) or "none"
     if a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        ready, key = known_for(current, a, b, bias, activation), None
+        ready, key = known_for(current, a, b, bias, epilogue), None
     else:
-        ready = ready_for(current, a, b, bias, activation)
-    out = ready(a, b, bias) if ready is not None else None
+        ready = ready_for(current, a, b, bias, epilogue)
+    out = ready(a, b, bias, **others) if ready is not None else None
     if hot is not None and key is not None:
         hot.learn(key, None if out is None else ready, a, b, bias, activation)
-    return _by_aten(a, b, bias, activation) if out is None else out
+    return _by_aten(a, b, bias, activation, residual) if out is None else out
 
 
 def _autocast(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As autocast treats torch.mm: floating operands, float64 aside, are cast to what autocast has for the device."""
+    """As autocast treats torch.mm: floating operands, float64 aside, are cast to what autocast has for the device.
+
+    A residual is not, as it is not where it is added: the sum of one in float32 is float32.
+    """
     device_type = a.device.type
     dtype = torch.get_autocast_dtype(device_type)
 
@@ -125,9 +162,11 @@ def _autocast(
         return tensor.to(dtype) if eligible else tensor
 
     with torch.autocast(device_type, enabled=False):
-        out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(
-            cast(a), cast(b), None if bias is None else cast(bias), activation
-        )
+        left, right, row = cast(a), cast(b), None if bias is None else cast(bias)
+        if residual is not None and residual.dtype != left.dtype:
+            apart: torch.Tensor = torch.ops.gemm_tuner.matmul.default(left, right, row, activation)
+            return apart + residual
+        out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(left, right, row, activation, residual)
         return out
 
 
@@ -135,9 +174,16 @@ class _Product(torch.autograd.Function):
     """The op with an activation whose gradient the output tells. Both gradients are products of the op too."""
 
     @staticmethod
-    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: str,
+        residual: torch.Tensor | None,
+    ) -> torch.Tensor:
         with torch._C._AutoDispatchBelowAutograd():
-            out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation)
+            out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation, residual)
         ctx.activation = activation
         ctx.save_for_backward(a, b, out if activation == "relu" else None)
         return out
@@ -148,35 +194,44 @@ class _Product(torch.autograd.Function):
         a, b, out = ctx.saved_tensors
         if ctx.activation == "relu":
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
-        wants_a, wants_b, wants_bias, _ = ctx.needs_input_grad
+        wants_a, wants_b, wants_bias, _, wants_residual = ctx.needs_input_grad
         return (
             op(grad, b.mT) if wants_a else None,
             op(a.mT, grad) if wants_b else None,
             grad.sum(tuple(range(grad.dim() - 1))) if wants_bias else None,
             None,
+            grad if wants_residual else None,
         )
 
 
 def _differentiable(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The op on a CUDA device, where autograd may be watching."""
-    op = torch.ops.gemm_tuner.matmul.default
-    if _is_taken_apart(a, b, bias):
-        return _composite(a, b, bias, activation)
-    if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (a, b, bias))):
+    op, tensors = torch.ops.gemm_tuner.matmul.default, (a, b, bias, residual)
+    if is_taken_apart(*tensors):
+        return _composite(a, b, bias, activation, residual)
+    if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in tensors)):
         with torch._C._AutoDispatchBelowAutograd():
-            below: torch.Tensor = op(a, b, bias, activation)
+            below: torch.Tensor = op(a, b, bias, activation, residual)
             return below
+    require_product(a, b, bias, activation, residual)
+    if residual is not None and activation != "none":  # behind the sum the output tells no activation's gradient
+        require_alike(a, b, bias, residual)
+        apart: torch.Tensor = op(a, b, bias, activation) + residual
+        return apart
     if activation in _FROM_OUTPUT:
-        product: torch.Tensor = _Product.apply(a, b, bias, activation)
+        product: torch.Tensor = _Product.apply(a, b, bias, activation, residual)
         return product
-    require_product(a, b, bias, activation)
     # what the activation was given is kept for its gradient: fused, a product more would have to compute it again
     return ACTIVATIONS[activation](op(a, b, bias, "none"))
 
 
-def _is_taken_apart(*tensors: torch.Tensor | None) -> bool:
+def is_taken_apart(*tensors: torch.Tensor | None) -> bool:
     """Does anybody want to see what the op is made of? A compiler or another dispatch mode, a transform of torch.func,
     forward-mode differentiation, or a tensor that only looks like one. ATen's operators are what they all know."""
     return _is_transformed() or any(
@@ -216,7 +271,7 @@ def _say_untuned(device_type: str) -> None:
 
 _library = torch.library.Library("gemm_tuner", "DEF")  # lives as long as the module: its end would take the op away
 _library.define(
-    'matmul(Tensor a, Tensor b, Tensor? bias=None, str activation="none") -> Tensor',
+    'matmul(Tensor a, Tensor b, Tensor? bias=None, str activation="none", Tensor? residual=None) -> Tensor',
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 for _key, _kernel in (

@@ -8,19 +8,14 @@ apart, and launch what the records in use name on a CUDA device in eager mode. N
 # (torch types its dispatcher only in part)
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 
-from ._core import GemmProblem
-from .in_use import RecordsInUse, Runner, in_use
-from .operand import Operand, product_of
-from .ops import _is_taken_apart
-from .placement import placed
-from .ready import _is_reachable
-from .recorder import dtype_word
-from .sources import kernel_sources
+from .in_use import in_use
+from .ops import is_taken_apart
+from .ready import Ready, made_ready, place_of
+from .recorder import problem_of
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 _OUT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -62,7 +57,7 @@ def _int_mm_by_aten(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _int_mm_tuned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     _require_int8(a, b)
-    out = _launched("int_mm", {"a": a, "b": b}, torch.int32)
+    out = _launched("int_mm", a, b, torch.int32)
     return torch._int_mm(a, b) if out is None else out
 
 
@@ -95,9 +90,7 @@ def _scaled_mm_tuned(
     out_dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     _require_scaled(a, b, scale_a, scale_b, bias, out_dtype)
-    given = {"a": a, "b": b, "scale_a": scale_a, "scale_b": scale_b}
-    given |= {} if bias is None else {"bias": bias}
-    out = _launched("scaled_mm", given, out_dtype or torch.bfloat16)
+    out = _launched("scaled_mm", a, b, out_dtype or torch.bfloat16, bias, scale_a=scale_a, scale_b=scale_b)
     return _scaled_mm_by_aten(a, b, scale_a, scale_b, bias, out_dtype) if out is None else out
 
 
@@ -120,78 +113,38 @@ def _below_autograd(
 ) -> torch.Tensor:
     """The op on a CUDA device where autograd may be watching: there is nothing to see, unless for one who takes apart
     programs."""
-    if _is_taken_apart(*(each for each in arguments if isinstance(each, torch.Tensor))):
+    if is_taken_apart(*(each for each in arguments if isinstance(each, torch.Tensor))):
         return composite(*arguments)
     with torch._C._AutoDispatchBelowAutograd():
         return op(*arguments)
 
 
-class _Ready(NamedTuple):
-    """A runner with what one kind of call needs around it. divisors: bytes that must divide the operands' addresses."""
-
-    runner: Runner
-    copied: tuple[str, ...]
-    divisors: dict[str, int]
-
-    def __call__(self, operands: dict[str, torch.Tensor], out_dtype: torch.dtype) -> torch.Tensor | None:
-        """The result; None where the memory of an operand is aligned less than torch's own is."""
-        given = {name: each.contiguous() if name in self.copied else each for name, each in operands.items()}
-        a, b, bias = given.pop("a"), given.pop("b"), given.pop("bias", None)
-        if a.data_ptr() % self.divisors["a"] or b.data_ptr() % self.divisors["b"]:
-            return None
-        if bias is not None and bias.data_ptr() % self.divisors["bias"]:
-            bias = bias.clone()
-        c = torch.empty((a.shape[0], b.shape[1]), dtype=out_dtype, device=a.device)
-        self.runner(a, b, c, bias, **given)
-        return c
-
-
-def _launched(op: str, operands: dict[str, torch.Tensor], out_dtype: torch.dtype) -> torch.Tensor | None:
+def _launched(
+    op: str,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    out_dtype: torch.dtype,
+    bias: torch.Tensor | None = None,
+    **scales: torch.Tensor,
+) -> torch.Tensor | None:
     """What the records in use have for the product; None where it is ATen's."""
-    a, current = operands["a"], in_use()
-    kinds = ((name, each.dtype, each.shape, each.stride()) for name, each in operands.items())
-    offsets = (operands[name].storage_offset() % 16 for name in ("a", "b"))
-    key: Hashable = (op, a.device.index, out_dtype, *kinds, *offsets)
-    if key not in current.calls and a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        return None  # modules are not to be loaded now; a warm-up before the capture has them loaded
-    ready: _Ready | None = current.prepared(key, lambda: _prepare(current, op, operands, out_dtype))
-    return None if ready is None else ready(operands, out_dtype)
-
-
-def _prepare(
-    current: RecordsInUse, op: str, operands: dict[str, torch.Tensor], out_dtype: torch.dtype
-) -> _Ready | None:
-    a, b, bias = operands["a"], operands["b"], operands.get("bias")
     if bias is not None and bias.dtype != out_dtype:
         return None  # ATen has bias in bfloat16 for results in float32
-    one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)) for each in (a, b))
-    scales = tuple(each.numel() for name, each in operands.items() if name.startswith("scale"))
-    try:
-        problem: GemmProblem = product_of(
-            op,
-            one,
-            other,
-            out_dtype=dtype_word(out_dtype),
-            precision="ieee",
-            scales=(scales[0], scales[1]) if scales else (1, 1),
-            epilogue="none" if bias is None else "bias",
-        )
-    except ValueError:  # an empty product, a size beyond what is tuned, scales of blocks
-        return None
-    stored = {"a": one.stored(), "b": other.stored()}
-    if not _is_reachable(problem, stored["a"], stored["b"]):
-        return None
-    runner = current.runner(problem, placed(problem, stored["a"], stored["b"]), a.device.index or 0)
-    config = current.choices[problem].config
-    if runner is None or config is None:
-        return None
-    promised = {name: count for each in kernel_sources(problem, config) for name, count in each.divisible_by}
-    strided = [name for name, each in operands.items() if name not in stored and not each.is_contiguous()]
-    return _Ready(
-        runner,
-        copied=(*strided, *(name for name, each in stored.items() if each.is_copied)),
-        divisors={**dict.fromkeys(("a", "b", "bias"), 1), **promised},
-    )
+    current, counts = in_use(), tuple(each.numel() for each in scales.values())
+    key = (op, a.device.index, a.dtype, b.dtype, out_dtype, place_of(a), place_of(b), bias is None, counts)
+    if key not in current.calls and a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return None  # modules are not to be loaded now; a warm-up before the capture has them loaded
+
+    def prepare() -> Ready | None:
+        epilogue = "none" if bias is None else "bias"
+        try:
+            problem = problem_of(op, a, b, out_dtype, epilogue, (counts[0], counts[1]) if counts else (1, 1))
+        except ValueError:  # an empty product, or a size beyond what is tuned
+            return None
+        return made_ready(current, problem, a, b)
+
+    ready: Ready | None = current.prepared(key, prepare)
+    return None if ready is None else ready(a, b, bias, **scales)
 
 
 def _require_int8(a: torch.Tensor, b: torch.Tensor) -> None:

@@ -35,6 +35,7 @@ def test_passes_opcheck(activation: str) -> None:
     a, b, bias = operands()
     torch.library.opcheck(OP, (a, b, bias, activation))
     torch.library.opcheck(OP, (a.detach().expand(2, 3, 4), b.detach().expand(2, 4, 5), None, activation))
+    torch.library.opcheck(OP, (a, b, bias, activation, torch.ones(3, 5, dtype=a.dtype, requires_grad=True)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -42,7 +43,7 @@ def test_gradients_of_every_order(activation: str) -> None:
     a, b, bias = operands()
 
     def function(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        return gt.matmul(a, b, bias, activation)
+        return gt.matmul(a, b, bias, activation, bias.expand(3, 5))
 
     assert torch.autograd.gradcheck(function, (a + 0.1, b, bias))
     if activation != "relu":
@@ -62,6 +63,7 @@ SHAPES = [
     ((3, 0), (0, 5)),
     ((2, 0, 4), (4, 5)),
     ((0, 3, 4), (0, 4, 5)),
+    ((2, 3, 0), (0, 5)),
 ]
 
 
@@ -71,6 +73,19 @@ def test_shapes_are_those_of_torch_matmul(a_shape: tuple[int, ...], b_shape: tup
     a, b, bias = torch.randn(a_shape), torch.randn(b_shape), torch.randn(5)
     torch.testing.assert_close(gt.matmul(a, b), torch.matmul(a, b))
     torch.testing.assert_close(gt.matmul(a, b, bias, "silu"), torch.nn.functional.silu(torch.matmul(a, b) + bias))
+
+
+@pytest.mark.parametrize(("a_shape", "b_shape"), SHAPES)
+def test_a_residual_is_added_last(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    a, b, bias = torch.randn(a_shape), torch.randn(b_shape), torch.randn(5)
+    product = torch.matmul(a, b)
+    residual = torch.randn_like(product)
+    torch.testing.assert_close(gt.matmul(a, b, residual=residual), product + residual)
+    want = torch.nn.functional.silu(product + bias) + residual
+    torch.testing.assert_close(gt.matmul(a, b, bias, "silu", residual), want)
+    with pytest.raises(RuntimeError, match="residual must have the shape of the result"):
+        gt.matmul(a, b, residual=residual[..., :4])
 
 
 def test_on_meta_tensors_only_the_shape_is_told() -> None:

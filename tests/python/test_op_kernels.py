@@ -91,6 +91,7 @@ else:
         dtype=st.sampled_from(tuple(TOLERANCE)),
         activation=st.sampled_from(ACTIVATIONS),
         has_bias=st.booleans(),
+        has_residual=st.booleans(),
         config=st.sampled_from((TILED, SPLIT, STREAM, PERSISTENT)),
     )
     def test_any_operands(
@@ -102,6 +103,7 @@ else:
         dtype: torch.dtype,
         activation: str,
         has_bias: bool,
+        has_residual: bool,
         config: GemmConfig,
     ) -> None:
         front = () if batch is None else (batch,)
@@ -109,9 +111,12 @@ else:
         bias = random(n, dtype=dtype, seed=2) if has_bias else None
         product = a.double() @ b.double()
         want = WORDS[activation](product if bias is None else product + bias.double())
+        residual = lain(random(*front, m, n, dtype=dtype, seed=3), lies[1]) if has_residual else None
+        want = want if residual is None else want + residual.double()
         with tuned_on_cpu(config) as seen:
-            close(gt.matmul(lain(a, lies[0]), lain(b, lies[1]), bias, activation), want)
-        assert len(seen.problems) == 1
+            close(gt.matmul(lain(a, lies[0]), lain(b, lies[1]), bias, activation, residual), want)
+        (problem,) = seen.problems
+        assert ("residual" in problem.epilogue) == has_residual
 
     def test_expanded_operands_and_a_bias_in_steps() -> None:
         a, b, bias = random(5, 7), random(7, 6, seed=1), random(12, seed=2)[::2]
@@ -134,6 +139,28 @@ else:
             torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
         sizes_and_layouts = [(p.op, p.m, p.n, p.k, p.layout) for p in seen.problems]
         assert sizes_and_layouts == [("addmm", 6, 5, 7, "nn"), ("mm", 6, 7, 5, "nt"), ("mm", 7, 5, 6, "tn")]
+
+    @pytest.mark.parametrize("activation", ["none", "relu", "silu"])
+    def test_a_residual_has_a_gradient_too(activation: str) -> None:
+        given = [random(6, 7), random(7, 5, seed=1), random(5, seed=2), random(6, 5, seed=4)]
+        ours = [each.clone().requires_grad_() for each in given]
+        theirs = [each.clone().requires_grad_() for each in given]
+        upstream = random(6, 5, seed=3)
+        with tuned_on_cpu(TILED) as seen:
+            gt.matmul(ours[0], ours[1], ours[2], activation, ours[3]).backward(upstream)
+        (WORDS[activation](torch.addmm(theirs[2], theirs[0], theirs[1])) + theirs[3]).backward(upstream)
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+        # behind a sum no output tells the gradient of an activation
+        assert seen.problems[0].epilogue == {"none": "residual", "relu": "relu", "silu": "none"}[activation]
+
+    def test_under_autocast_a_sum_in_float32_stays_one() -> None:
+        a, b, residual = random(6, 7), random(7, 5, seed=1), random(6, 5, seed=4)
+        with tuned_on_cpu(TILED) as seen, torch.autocast("cpu", torch.bfloat16):
+            wide, narrow = (gt.matmul(a, b, residual=each) for each in (residual, residual.bfloat16()))
+            torch.testing.assert_close(wide, torch.mm(a, b) + residual, rtol=0, atol=0.05)  # one rounding
+        assert (wide.dtype, narrow.dtype) == (torch.float32, torch.bfloat16)
+        assert [each.epilogue for each in seen.problems] == ["none", "residual"]
 
     @CONFIGS
     def test_batched_gradients_of_second_order(config: GemmConfig) -> None:

@@ -43,9 +43,9 @@ void validate(const GemmProblem& problem) {
                                 std::string(to_string(problem.out_dtype)));
   }
   if (!scaled && (problem.a_dtype == DType::int8) != (problem.out_dtype == DType::int32)) {
-    throw std::invalid_argument("int8 operands give an int32 result unless they are scaled, and nothing else does, got " +
-                                std::string(to_string(problem.a_dtype)) + " -> " +
-                                std::string(to_string(problem.out_dtype)));
+    throw std::invalid_argument(
+        "int8 operands give an int32 result unless they are scaled, and nothing else does, got " +
+        std::string(to_string(problem.a_dtype)) + " -> " + std::string(to_string(problem.out_dtype)));
   }
   if (problem.a_dtype == DType::int32) {
     throw std::invalid_argument("int32 operands are not supported; int8 ones are");

@@ -93,7 +93,8 @@ TEST(GemmProblem, ScaledIntegersAreFloating) {
     };
   };
   EXPECT_NO_THROW(validate(changed(scaled_to(DType::bfloat16))));
-  EXPECT_EQ(to_string(changed(scaled_to(DType::float16))), "scaled_mm 512x4096x1024 int8->float16 row-scaled nn align 16");
+  EXPECT_EQ(to_string(changed(scaled_to(DType::float16))),
+            "scaled_mm 512x4096x1024 int8->float16 row-scaled nn align 16");
   expect_refused("give a floating result, got int8 -> int32", scaled_to(DType::int32));
 }
 

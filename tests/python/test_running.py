@@ -25,7 +25,7 @@ DEVICE = gt.device("rtx-3060")
 class KeptLaunches:
     """A double of the launcher and of the kernel that it loads."""
 
-    operands = ("a", "b", "parts", "c", "bias")
+    operands = ("a", "b", "parts", "c", "bias", "residual")
     scratch_bytes = 0
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> KeptLaunches:
 
 def work(config: gt.GemmConfig, **fields: Any) -> Work:
     a, b = Operand((40, 64), (72, 1), 0, "float16"), Operand((64, 48), (1, 64), 0, "float16")
-    problem = product_of("addmm", a, b, out_dtype="float16", precision="ieee", epilogue="relu")
+    problem = product_of("addmm", a, b, out_dtype="float16", precision="ieee", epilogue="relu+residual")
     return Work(problem, config, placed(problem, a.stored(), b.stored()), DEVICE, 0)
 
 
@@ -59,11 +59,11 @@ def test_split_k_gets_scratch_memory_and_addresses_in_order(kept: KeptLaunches) 
     runner = running.NativeRunner(work(config))
     assert [each.entry for each in kept.launches] == ["split_k", "add_parts"]
     a, b, bias = torch.zeros(40, 72).half()[:, :64], torch.zeros(48, 64).half().t(), torch.zeros(48).half()
-    c = torch.empty(40, 48).half()
-    runner(a, b, c, bias)
+    c, residual = torch.empty(40, 48).half(), torch.zeros(40, 48).half()
+    runner(a, b, c, bias, residual=residual)
     ((stream, *addresses),) = kept.calls
     assert stream == 0x5EA and addresses[2] not in (0, *addresses[:2], *addresses[3:])
-    assert [addresses[0], addresses[1], addresses[3], addresses[4]] == [each.data_ptr() for each in (a, b, c, bias)]
+    assert addresses[:2] + addresses[3:] == [each.data_ptr() for each in (a, b, c, bias, residual)]
 
 
 def test_launch_arguments_are_the_operands_own_strides(monkeypatch: pytest.MonkeyPatch, kept: KeptLaunches) -> None:
@@ -76,8 +76,8 @@ def test_launch_arguments_are_the_operands_own_strides(monkeypatch: pytest.Monke
     monkeypatch.setattr(_core, "Launch", launch)
     running.NativeRunner(work(gt.GemmConfig(block_m=32, block_n=32, block_k=32, num_warps=4, num_stages=2)))
     ((*arguments, _, _),) = [each["arguments"] for each in seen]
-    assert arguments[:6] == ["a", "b", "c", "bias", None, None]
-    assert arguments[6:12] == [("i32", 40), ("i32", 48), ("i32", 64), ("i32", 72), ("i32", 64), ("i32", 48)]
+    assert arguments[:7] == ["a", "b", "c", "bias", "residual", None, None]
+    assert arguments[7:13] == [("i32", 40), ("i32", 48), ("i32", 64), ("i32", 72), ("i32", 64), ("i32", 48)]
 
 
 def test_a_config_that_does_not_fit_is_refused_in_a_sentence(kept: KeptLaunches) -> None:

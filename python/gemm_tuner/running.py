@@ -24,6 +24,7 @@ class NativeRunner:
 
     def __init__(self, work: Work) -> None:
         problem, config = work.problem, work.config
+        assert isinstance(config, _core.GemmConfig)
         compiled = compile_candidates(problem, [config], work.device, workers=1)[config]
         unfit = (
             why_dropped(compiled.resources, problem, work.device) if isinstance(compiled, Compiled) else compiled.reason

@@ -154,7 +154,7 @@ bool Race::add_variants() {
     for (const GemmConfig& config : space_) {
       if (left == 0) break;
       const bool known = std::any_of(contestants_.begin(), contestants_.end(),
-                                     [&](const Contestant& each) { return each.choice == Candidate(config); });
+                                     [&](const Contestant& each) { return each.choice == config; });
       if (known || !is_variant(config, *config_of(contestants_[leader].choice))) continue;
       add(config);
       --left;

@@ -18,6 +18,10 @@ namespace gemm_tuner {
 
 /// What may replace the library's own choice: a config of ours, or an algorithm of the library's.
 using Candidate = std::variant<GemmConfig, LibraryAlgorithm>;
+inline bool operator==(const Candidate& candidate, const GemmConfig& config) {
+  const auto* own = std::get_if<GemmConfig>(&candidate);
+  return own != nullptr && *own == config;
+}
 /// What a problem can be computed by: a candidate, or, where there is none, what the library itself chooses.
 using Choice = std::optional<Candidate>;
 std::string to_string(const Choice& choice);

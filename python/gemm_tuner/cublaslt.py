@@ -29,13 +29,14 @@ log = logging.getLogger("gemm_tuner")
 
 
 def library_path() -> str | None:
-    """The cuBLASLt to open: GEMM_TUNER_LIBCUBLASLT's, else the one that the installed torch ships; None without one.
+    """The cuBLASLt to open: GEMM_TUNER_LIBCUBLASLT's, else the one that the installed torch ships; None without one,
+    and where the variable says "off".
 
     Where torch's wheel brings none (conda, a system's own build) it is the loader's business to find it.
     """
     named = settings().libcublaslt
     if named is not None:
-        return named
+        return None if named == "off" else named
     torch = _folder_of("torch")
     major = None if torch is None else _cuda_major(torch / "version.py")
     if torch is None or major is None:

@@ -26,7 +26,8 @@ class Settings:
     calibrations: where calibrations of this machine's GPUs are kept (GEMM_TUNER_CALIBRATIONS; a folder in cache_dir by
     default); None where it says "off": none is used.
     libcuda: the driver library to open instead of libcuda.so.1 (GEMM_TUNER_LIBCUDA).
-    libcublaslt: the cuBLASLt to open instead of the one that torch ships (GEMM_TUNER_LIBCUBLASLT).
+    libcublaslt: the cuBLASLt to open instead of the one that torch ships (GEMM_TUNER_LIBCUBLASLT);
+    "off" for none.
     libnvml: the library that tells clocks, instead of libnvidia-ml.so.1 (GEMM_TUNER_LIBNVML).
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
 

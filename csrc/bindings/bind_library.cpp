@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/enqueue.hpp"
 #include "bindings/value.hpp"
 #include "library/matmul.hpp"
 
@@ -39,13 +40,6 @@ std::shared_ptr<LibraryKernel> load(const std::shared_ptr<LibraryProduct>& self,
   return std::make_shared<LibraryKernel>(self, algorithm);
 }
 
-void enqueue(const LibraryKernel& kernel, std::uintptr_t stream, const py::args& operands) {
-  std::vector<cuda::Address> addresses;
-  for (const py::handle& operand : operands) addresses.push_back(operand.cast<cuda::Address>());
-  const py::gil_scoped_release release;  // the driver waits where the stream is full
-  kernel.enqueue(reinterpret_cast<cuda::Stream>(stream), addresses);
-}
-
 std::size_t version_of(const std::string& path) {
   const py::gil_scoped_release release;  // a library of half a gigabyte
   return CublasLt(path).version();
@@ -67,11 +61,11 @@ void bind_library(py::module_& module) {
       .def("__str__", [](const LibraryAlgorithm& self) { return to_string(self); });
   py::class_<LibraryKernel, std::shared_ptr<LibraryKernel>>(module, "LibraryKernel",
                                                             "An algorithm that a GPU is ready for.")
-      .def_property_readonly(
-          "operands", [](const LibraryKernel& kernel) { return py::tuple(py::cast(kernel.operands())); },
-          "Names of the operands whose addresses it takes, in order.")
+      .def_property_readonly("operands", &operands_of<LibraryKernel>,
+                             "Names of the operands whose addresses it takes, in order.")
       .def_property_readonly("workspace_bytes", &LibraryKernel::workspace_bytes, "Of the operand `parts`.")
-      .def("__call__", &enqueue, "stream"_a, "Puts the product on the stream, on the operands at these addresses.");
+      .def("__call__", &enqueue<LibraryKernel>, "stream"_a,
+           "Puts the product on the stream, on the operands at these addresses.");
   py::class_<LibraryProduct, std::shared_ptr<LibraryProduct>>(module, "LibraryProduct",
                                                               "A problem as cuBLASLt is told of it.")
       .def("algorithms", &LibraryProduct::algorithms, py::kw_only(), "workspace_bytes"_a, "count"_a,

@@ -86,16 +86,17 @@ class LibraryProduct {
   mutable std::mutex mutex_;                       // the descriptor holds those pointers while work is enqueued
 };
 
-/// One algorithm on the operands of one product, by the interface of a LoadedKernel.
-class LibraryKernel {
+/// One algorithm on the operands of one product.
+class LibraryKernel : public ReadyWork {
  public:
   /// std::invalid_argument where the algorithm cannot compute the problem.
   LibraryKernel(std::shared_ptr<const LibraryProduct> product, const LibraryAlgorithm& algorithm);
 
   /// Those of the product, and `parts` where the algorithm needs a workspace.
-  const std::vector<std::string>& operands() const { return operands_; }
+  const std::vector<std::string>& operands() const override { return operands_; }
   std::size_t workspace_bytes() const { return workspace_bytes_; }
-  void enqueue(cuda::Stream stream, std::span<const cuda::Address> addresses) const;
+  /// LibraryError where the library fails.
+  void enqueue(cuda::Stream stream, std::span<const cuda::Address> addresses) const override;
 
  private:
   std::shared_ptr<const LibraryProduct> product_;

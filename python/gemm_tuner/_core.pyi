@@ -1041,7 +1041,12 @@ class NativeOp:
         """The key of this thread's last call, where it got None for want of an answer; else None."""
 
     def launch(
-        self, key: Sequence[int], kernel: LoadedKernel, *, operands: dict[str, int | _MadeOperand], result: str
+        self,
+        key: Sequence[int],
+        kernel: LoadedKernel | LibraryKernel,
+        *,
+        operands: dict[str, int | _MadeOperand],
+        result: str,
     ) -> None:
         """From now on calls of that key launch the kernel, and give back the operand called `result`.
 

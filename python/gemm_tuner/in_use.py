@@ -182,13 +182,9 @@ def _of_environment() -> RecordsInUse:
 
 
 def _native_runner(work: Work) -> Runner:
-    if isinstance(work.config, LibraryAlgorithm):
-        from .library_running import LibraryRunner
+    from .running import LibraryRunner, NativeRunner
 
-        return LibraryRunner(work)
-    from .running import NativeRunner
-
-    return NativeRunner(work)
+    return LibraryRunner(work) if isinstance(work.config, LibraryAlgorithm) else NativeRunner(work)
 
 
 @functools.cache

@@ -16,10 +16,11 @@ import torch
 
 import gemm_tuner as gt
 from conftest import StandIn, StandInLibrary
+from doubles.hot_op import hot_on_cpu
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
 from doubles.stand_in_library import algorithm_image
-from gemm_tuner import cublaslt, ops, trials
+from gemm_tuner import cublaslt, ops, ready, trials
 from gemm_tuner._core import LibraryAlgorithm, why_library_lacks
 from gemm_tuner.choosing import Choices
 from gemm_tuner.cli import main
@@ -240,6 +241,24 @@ def test_the_op_runs_the_algorithm_that_the_record_names(
     torch.testing.assert_close(out, expected.to(dtype))
 
 
+def test_the_second_call_is_run_without_python(
+    stand_in_library: StandInLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, bias = torch.randn(8, 16), torch.randn(16, 24), torch.randn(24)
+    problem = gt.GemmProblem(op="addmm", m=8, n=24, k=16, dtype="float32", epilogue="relu").replace(alignment=8)
+    used = RecordsInUse([winner(problem, algorithm(3))], device_of=lambda ordinal: DEVICE)
+    with hot_on_cpu() as hot:
+        put_in_use(used)
+        with used:
+            first = gt.matmul(a, b, bias, "relu")
+            assert hot.size == 1, used.choices
+            monkeypatch.delattr(ready.Ready, "__call__")
+            second = gt.matmul(a, b, bias, "relu")
+    assert stand_in_library.calls("cublasLtMatmul") == 2
+    torch.testing.assert_close(first, torch.relu(torch.addmm(bias, a, b)))
+    assert torch.equal(first, second) and first.data_ptr() != second.data_ptr()
+
+
 def test_an_algorithm_that_does_not_run_leaves_the_problem_with_aten(
     on_host: StandInLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,7 +302,7 @@ def test_records_of_algorithms_are_kept_shown_and_exported(
     assert main(["records", "show", str(path)]) == 0
     assert "cublaslt 3 tile 17 stages 7 split_k 3" in " ".join(capsys.readouterr().out.split())
     assert main(["records", "verify", str(path)]) == 0
-    assert "library won" in to_serving([best]).left[0].reason
+    assert "library kernel won" in to_serving([best]).left[0].reason
     assert [[each["template_id"] for each in row] for row in to_lookup_table([best]).table.values()] == [["aten::mm"]]
 
 

@@ -62,7 +62,7 @@ def to_serving(records: Iterable[Record]) -> ServingExport:
     for record in sorted(_winners(records), key=_serving_order):
         name, size = serving_file_name(record), str(record.problem.m)
         if not isinstance(record.choice, GemmConfig):
-            left.append(Left(record, "the library won, and the form has no word for it"))
+            left.append(Left(record, "the library kernel won, and the form has no word for it"))
         elif record.choice.split_k > 1:
             left.append(Left(record, "the form has no split along k"))
         elif record.problem.op == "mm_plus_mm":

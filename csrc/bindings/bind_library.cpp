@@ -8,6 +8,7 @@
 #include "bindings/enqueue.hpp"
 #include "bindings/value.hpp"
 #include "library/matmul.hpp"
+#include "library/words.hpp"
 
 namespace gemm_tuner::bindings {
 namespace {

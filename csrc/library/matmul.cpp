@@ -6,80 +6,23 @@
 #include <stdexcept>
 #include <utility>
 
+#include "library/words.hpp"
+
 namespace gemm_tuner {
 namespace {
 
+using cublaslt::adds_bias;
 using cublaslt::AlgorithmAttribute;
-using cublaslt::ComputeType;
+using cublaslt::compute_of;
 using cublaslt::DataType;
 using cublaslt::DescAttribute;
+using cublaslt::epilogue_of;
+using cublaslt::is_integer;
+using cublaslt::type_of;
 
-constexpr int max_pointer_alignment_bytes = 16;        // beyond it no load gets wider
-constexpr cuda::Address aligned_somewhere = 1U << 20;  // the heuristic reads a pointer's alignment off its value
-constexpr std::size_t product_operands = 3;            // a, b and c, before those that the epilogue takes
-
-DataType type_of(DType dtype) {
-  switch (dtype) {
-    case DType::float16:
-      return DataType::real_16f;
-    case DType::bfloat16:
-      return DataType::real_16bf;
-    case DType::float32:
-      return DataType::real_32f;
-    case DType::float8_e4m3fn:
-      return DataType::real_8f_e4m3;
-    case DType::float8_e5m2:
-      return DataType::real_8f_e5m2;
-    case DType::int8:
-      return DataType::real_8i;
-    case DType::int32:
-      return DataType::real_32i;
-  }
-  throw std::invalid_argument("the library has no such dtype");
-}
-
-bool is_integer(const GemmProblem& problem) { return problem.a_dtype == DType::int8; }
-
-ComputeType compute_of(const GemmProblem& problem) {
-  if (is_integer(problem)) return ComputeType::compute_32i;
-  return problem.precision == Precision::tf32 ? ComputeType::compute_32f_fast_tf32 : ComputeType::compute_32f;
-}
-
-bool adds_bias(const GemmProblem& problem) {
-  switch (problem.epilogue) {
-    case Epilogue::bias:
-    case Epilogue::bias_relu:
-    case Epilogue::bias_gelu:
-    case Epilogue::bias_gelu_tanh:
-    case Epilogue::bias_silu:
-      return true;
-    default:
-      return problem.op == Op::addmm || problem.op == Op::baddbmm;
-  }
-}
-
-/// The library's word for the activation; nothing where it has none.
-std::optional<std::uint32_t> activation_of(Epilogue epilogue) {
-  switch (epilogue) {
-    case Epilogue::none:
-    case Epilogue::bias:
-      return 0;
-    case Epilogue::relu:
-    case Epilogue::bias_relu:
-      return cublaslt::epilogue_relu;
-    case Epilogue::gelu_tanh:
-    case Epilogue::bias_gelu_tanh:
-      return cublaslt::epilogue_gelu;
-    default:
-      return std::nullopt;
-  }
-}
-
-std::uint32_t epilogue_of(const GemmProblem& problem) {
-  const std::uint32_t parts =
-      activation_of(problem.epilogue).value_or(0) | (adds_bias(problem) ? cublaslt::epilogue_bias : 0);
-  return parts == 0 ? cublaslt::epilogue_default : parts;
-}
+constexpr int max_pointer_alignment_bytes = 16;  // beyond it no load gets wider
+constexpr cuda::Address aligned_to_a_load = 16;  // the heuristic reads a pointer's alignment off its value
+constexpr std::size_t product_operands = 3;      // a, b and c, before those that the epilogue takes
 
 std::string hexadecimal(const cublaslt::Algo& algo) {
   constexpr const char* digits = "0123456789abcdef";
@@ -136,18 +79,6 @@ const GemmProblem& required(const GemmProblem& problem) {
 
 }  // namespace
 
-std::optional<std::string> why_library_lacks(const GemmProblem& problem) {
-  const std::string lacks = "one call of cuBLASLt cannot compute " + to_string(problem) + ": ";
-  if (problem.op == Op::mm_plus_mm) return lacks + "it is the sum of two products";
-  if (problem.op == Op::scaled_mm && problem.scaling == Scaling::row)
-    return lacks + "its scales differ from row to row";
-  if (!activation_of(problem.epilogue)) return lacks + "it has no " + std::string(to_string(problem.epilogue));
-  if (is_integer(problem) && epilogue_of(problem) != cublaslt::epilogue_default) {
-    return lacks + "it ends an integer product in no way";
-  }
-  return std::nullopt;
-}
-
 LibraryHome::LibraryHome(const CublasLt& library_given, Driver driver, int ordinal)
     : library(library_given), home(std::move(driver), ordinal) {
   home.in_context([&] { library.call(library.create, &handle); });
@@ -203,7 +134,7 @@ void LibraryProduct::describe(const GemmProblem& problem, int sm_count) {
   const auto takes = [&](const char* name, DescAttribute pointer) {
     operands_.emplace_back(name);
     pointers_.push_back(pointer);
-    set_pointer(pointer, aligned_somewhere);
+    set_pointer(pointer, aligned_to_a_load);
   };
   if (adds_bias(problem)) {
     set(DescAttribute::bias_data_type, type_of(problem.out_dtype));

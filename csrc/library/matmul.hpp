@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,9 +25,6 @@ struct OperandStrides {
   std::int64_t a_batch = 0;
   std::int64_t b_batch = 0;
 };
-
-/// Why the library's matmul cannot compute the problem in one call, in a sentence; nothing where it may.
-std::optional<std::string> why_library_lacks(const GemmProblem& problem);
 
 /// The library on one GPU.
 struct LibraryHome {

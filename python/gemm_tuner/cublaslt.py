@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-import re
 from pathlib import Path
 
 from . import _core
@@ -55,10 +54,11 @@ def _folder_of(package: str) -> Path | None:
 def _cuda_major(version_file: Path) -> str | None:
     """Of the CUDA that torch was built for, read without importing torch, which takes a second."""
     try:
-        found = re.search(r"^cuda\b.*=\s*'(\d+)\.", version_file.read_text(encoding="utf-8"), re.MULTILINE)
+        lines = version_file.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return None if found is None else found[1]
+    said = next((line.split("'") for line in lines if line.startswith("cuda")), [])  # cuda: Optional[str] = '13.2'
+    return said[1].partition(".")[0] if len(said) > 1 else None
 
 
 def library_kernel() -> str | None:

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "library/matmul.hpp"
+#include "library/words.hpp"
 #include "stand_in.hpp"
 
 namespace gemm_tuner::testing {

@@ -79,8 +79,9 @@ std::optional<std::string> why_library_lacks(const GemmProblem& problem) {
   if (!cublaslt::activation_of(problem.epilogue)) {
     return lacks + "it has no " + std::string(to_string(problem.epilogue));
   }
-  if (cublaslt::is_integer(problem) && cublaslt::epilogue_of(problem) != cublaslt::epilogue_default) {
-    return lacks + "it ends an integer product in no way";
+  if (cublaslt::is_integer(problem) &&
+      (problem.out_dtype != DType::int32 || cublaslt::epilogue_of(problem) != cublaslt::epilogue_default)) {
+    return lacks + "of an integer product it gives the sums, as int32";
   }
   return std::nullopt;
 }

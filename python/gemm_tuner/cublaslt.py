@@ -112,7 +112,7 @@ def promised_alignment(problem: GemmProblem) -> dict[str, int]:
     return {
         "a": min(_WIDEST, problem.alignment * ELEMENT_BYTES[problem.a_dtype]),
         "b": min(_WIDEST, problem.alignment * ELEMENT_BYTES[problem.b_dtype]),
-        "bias": _WIDEST,
+        **dict.fromkeys(("bias", "scale_a", "scale_b"), _WIDEST),
     }
 
 

@@ -215,6 +215,12 @@ TEST(LibraryMatmul, WhatOneCallCannotComputeIsNamed) {
   problem.epilogue = Epilogue::none;
   problem.op = Op::mm_plus_mm;
   expect_says(*why_library_lacks(problem), "the sum of two products");
+  GemmProblem integers = problem_of(Layout::nt, Op::int_mm);
+  integers.a_dtype = integers.b_dtype = DType::int8;
+  integers.out_dtype = DType::int32;
+  EXPECT_FALSE(why_library_lacks(integers));
+  integers.epilogue = Epilogue::relu;
+  expect_says(*why_library_lacks(integers), "it gives the sums, as int32");
   const StandInLibrary library;
   const auto made = [&] { LibraryProduct(library.open(), problem, {}, 0); };
   expect_says(sentence_of<std::invalid_argument>(made), "the sum of two products");

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from ._core import GemmProblem
+from ._core import GemmProblem, LibraryAlgorithm
+from .cublaslt import Candidate, promised_alignment
 from .in_use import RecordsInUse, Runner
 from .operand import Operand, Stored
 from .placement import placed
@@ -120,8 +121,15 @@ def made_ready(current: RecordsInUse, problem: GemmProblem, a: torch.Tensor, b: 
         sizes=(*a.shape[:-1], b.shape[-1]),
         dtype=getattr(torch, problem.out_dtype),
         copies=(a_stored.is_copied, b_stored.is_copied),
-        divisors={name: count for each in kernel_sources(problem, config) for name, count in each.divisible_by},
+        divisors=_promised(problem, config),
     )
+
+
+def _promised(problem: GemmProblem, choice: Candidate) -> dict[str, int]:
+    """Bytes that must divide the operands' addresses."""
+    if isinstance(choice, LibraryAlgorithm):
+        return promised_alignment(problem)
+    return {name: count for each in kernel_sources(problem, choice) for name, count in each.divisible_by}
 
 
 def _is_reachable(problem: GemmProblem, a: Stored, b: Stored) -> bool:

@@ -43,6 +43,7 @@ class InterpretedRunner:
     def _run(self, given: dict[str, torch.Tensor | None]) -> None:
         self.calls += 1
         problem, config = self.work.problem, self.work.config
+        assert isinstance(config, gt.GemmConfig)
         parts = torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=getattr(torch, accumulator_of(problem)))
         c = given["c"]
         assert c is not None

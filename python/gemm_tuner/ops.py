@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -57,10 +58,10 @@ def matmul(
     elif a.dim() == b.dim() == 2:
         out = op(a, b, bias, word)
     elif b.dim() == 2:
-        out = op(a.reshape(-1, a.shape[-1]), b, bias, word).view(*a.shape[:-1], b.shape[-1])
+        out = op(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b, bias, word).view(*a.shape[:-1], b.shape[-1])
     else:
         batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        a3, b3 = (each.expand(*batch, *each.shape[-2:]).reshape(-1, *each.shape[-2:]) for each in (a, b))
+        a3, b3 = (each.expand(*batch, *each.shape[-2:]).reshape(math.prod(batch), *each.shape[-2:]) for each in (a, b))
         out = op(a3, b3, bias, word).view(*batch, a.shape[-2], b.shape[-1])
     return out
 

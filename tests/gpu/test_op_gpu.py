@@ -167,7 +167,7 @@ def test_gradients_are_tuned_products_too(case: Case, activation: str, stage: St
     assert bias is not None
     upstream = torch.rand(a.shape[0], b.shape[1], device=stage.device).to(a.dtype)
     backward = [problem_of(upstream, b.mT), problem_of(a.mT, upstream)]
-    inputs = [each.detach().requires_grad_() for each in (a, b, bias)]
+    inputs = a.detach().requires_grad_(), b.detach().requires_grad_(), bias.detach().requires_grad_()
     with stage.naming(config, problem, *backward):
         out = gt.matmul(*inputs, activation)
         found = torch.autograd.grad(out, inputs, upstream)

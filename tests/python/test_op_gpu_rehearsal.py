@@ -57,6 +57,7 @@ if not IN_INTERPRETER:
 else:
     from doubles.interpreted_op import DEVICE, tuned_on_cpu
     from doubles.torch_cuda import torch_cuda
+    from gpu import every_family
 
     SMALL = Variety(24, 40, 56)
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
@@ -134,3 +135,16 @@ else:
         case = Case("split_k", "float16", "nt", Variety(80, 24, 104))
         with pytest.raises(AssertionError, match=r"replay 1:.* elements are wrong"):
             on_gpu.test_a_captured_graph_computes_anew(case, stage)
+
+    def test_every_family_is_launched_and_compared(
+        stage: on_gpu.Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(gt, "use_records", tuned_on_cpu)
+        monkeypatch.setattr(every_family, "compile_ahead", lambda *_: None)
+        monkeypatch.setattr(every_family, "VARIETIES", every_family.VARIETIES[:1])
+        monkeypatch.setattr(gt, "device", lambda: DEVICE)
+        assert every_family.main([], device="cpu") == 0
+        assert "10 products" in capsys.readouterr().out
+        monkeypatch.setattr(every_family, "in_float64", lambda *given: op_cases.in_float64(*given) + 1)
+        assert every_family.main([], device="cpu") == 1
+        assert capsys.readouterr().out.count("elements are wrong") == 8  # the double has no copy engine

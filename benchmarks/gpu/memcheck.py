@@ -1,6 +1,6 @@
 """Looks for what kernels may not do with memory: every family under compute-sanitizer's tools.
 
-    python benchmarks/gpu/memcheck.py --out results [--tools memcheck,racecheck,initcheck,synccheck] [--seconds 120]
+    python benchmarks/gpu/memcheck.py --out results [--tools memcheck,racecheck,initcheck,synccheck] [--minutes 2]
 
 First every_family.py runs by itself, which compiles the kernels; then under each tool, and once under the first with an
 access to nobody's memory planted in it, which must be found: a tool that does not see our kernels finds nothing. Into
@@ -99,15 +99,24 @@ def check(
     return Checked(tool, planted, round(time.monotonic() - started_s, 1), errors, why)
 
 
+def why_not_alone(program: Sequence[str], environment: Mapping[str, str], seconds: float) -> str:
+    """Runs the program without a tool; in words how it failed, or nothing."""
+    try:
+        done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{seconds:.0f} s did not suffice"
+    return f"status {done.returncode}, {(done.stdout + done.stderr)[-500:]}" if done.returncode else ""
+
+
 def main(arguments: Sequence[str] | None = None, *, program: Sequence[str] = PROGRAM) -> int:
     """The command. program: what is checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tools", default=TOOLS)
-    parser.add_argument("--seconds", type=float, default=120.0, help="in all")
+    parser.add_argument("--minutes", type=float, default=2.0, help="in all")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    end_s, found, path = time.monotonic() + given.seconds, Findings(), sanitizer()
+    end_s, found, path = time.monotonic() + 60 * given.minutes, Findings(), sanitizer()
 
     def save() -> None:
         (given.out / "memcheck.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
@@ -120,13 +129,9 @@ def main(arguments: Sequence[str] | None = None, *, program: Sequence[str] = PRO
     found.sanitizer = path
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, **ENVIRONMENT, "GEMM_TUNER_CACHE_DIR": cache}
-        alone = subprocess.run(
-            program, capture_output=True, text=True, env=environment, timeout=given.seconds, check=False
-        )
-        if alone.returncode != 0:
-            found.why = (
-                f"the program ends with status {alone.returncode} by itself: {(alone.stdout + alone.stderr)[-500:]}"
-            )
+        why = why_not_alone(program, environment, 60 * given.minutes)
+        if why:
+            found.why = f"the program does not run by itself: {why}"
             save()
             print(found.why, file=sys.stderr)
             return 2

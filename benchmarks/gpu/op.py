@@ -255,7 +255,10 @@ class Bench:
                 if started_s + (MARGIN * longest_s or FIRST_S) > end_s:
                     found.left_out.append({"sms": sms, "product": str(product), "why": "the time did not suffice"})
                     continue
-                part.measure(product)
+                try:
+                    part.measure(product)
+                except Exception as error:  # noqa: BLE001 - such as a weight that the GPU has no memory for
+                    found.fail(str(product), sms, error)
                 longest_s = max(longest_s, time.monotonic() - started_s)
                 found.save(self.out)
 

@@ -13,15 +13,15 @@
 #   OP_S=460 benchmarks/gpu/run.sh
 #   TUNING_S=460 benchmarks/gpu/run.sh
 #   SWEEP_S=230 benchmarks/gpu/run.sh
-# TESTS (tests/gpu tests/python) names files of tests: tests/gpu/test_op_gpu.py takes about two minutes of TESTS_S, and
-# with GEMM_TUNER_GPU_TESTS=all, which has every family, dtype and layout of all kinds of operands, about ten.
+# TESTS (tests/gpu tests/python) names files of tests, as in TESTS=tests/gpu/test_op_gpu.py, where all TESTS_S are for
+# the op; GEMM_TUNER_GPU_TESTS=all has it compute every family, dtype and layout with all kinds of operands.
 # PYTHON (python3) must have torch, triton, pytest and what the build takes: no network is used, and nothing is installed
 # but into a folder that goes away.
 #
-# Exit status, added up: 1 the build failed, 2 the tests or the check of memory, 4 a benchmark of block or op; 8 there is no GPU, so nothing was measured;
-# 16 the calibration was refused, or the timer costs too much; 32 tuning lacks a part; 128 a sweep has nothing; 64, and
-# nothing else: OUT makes no sense.
-# Cells that the benchmark's time did not suffice for are no failure: block_latency.json names them.
+# Exit status, added up: 1 the build failed, 2 the tests or the check of memory, 4 a benchmark of the block or the op;
+# 8 there is no GPU, so nothing was measured; 16 the calibration was refused, or the timer costs too much; 32 tuning
+# lacks a part; 128 a sweep has nothing; 64, and nothing else: OUT makes no sense.
+# What a benchmark's time did not suffice for is no failure: block_latency.json and op.json name it.
 set -u
 
 if [ -z "${OUT:-}" ]; then
@@ -76,7 +76,7 @@ seconds=${BLOCK_S:-200}
 part block_latency "$seconds" 4 "$PYTHON" benchmarks/block_latency.py --out "$OUT" --minutes "$(minutes "$seconds")" "$@"
 part host_overhead "${HOST_S:-0}" 4 "$PYTHON" benchmarks/gpu/host_overhead.py --out "$OUT"
 seconds=${MEMCHECK_S:-0}
-part memcheck "$seconds" 2 "$PYTHON" benchmarks/gpu/memcheck.py --out "$OUT" --seconds "$((seconds > 30 ? seconds - 20 : 10))"
+part memcheck "$seconds" 2 "$PYTHON" benchmarks/gpu/memcheck.py --out "$OUT" --minutes "$(minutes "$seconds")"
 seconds=${OP_S:-0}
 part op "$seconds" 4 "$PYTHON" benchmarks/gpu/op.py --out "$OUT" --minutes "$(minutes "$seconds")"
 seconds=${TUNING_S:-0}

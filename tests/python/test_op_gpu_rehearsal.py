@@ -79,7 +79,7 @@ else:
 
     @pytest.mark.parametrize("variety", VARIETIES[3:], ids=str)
     def test_varieties(variety: Variety, stage: on_gpu.Stage) -> None:
-        on_gpu.test_what_lies_oddly("tiled", variety, stage)
+        on_gpu.test_what_lies_oddly(Case("tiled", "bfloat16", "tn", variety), stage)
 
     def test_a_wrong_element_is_found_and_named(stage: on_gpu.Stage) -> None:
         case = Case("tiled", "float16", "nt", VARIETIES[2])

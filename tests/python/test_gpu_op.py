@@ -5,6 +5,7 @@ torch.cuda and compute-sanitizer are doubles too, and tensors are on the CPU."""
 # (torch types its libraries only in part)
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -20,8 +21,9 @@ import torch
 
 import gemm_tuner as gt
 from conftest import StandIn
+from doubles.hot_op import hot_on_cpu
 from doubles.torch_cuda import Stream, torch_cuda
-from gemm_tuner import ops, trials
+from gemm_tuner import trials
 from gpu import every_family, host_overhead, memcheck, model_products, op
 from gpu.native import native_operator
 from gpu.op_cases import CONFIGS, Case, Variety, operands, problem_of
@@ -36,11 +38,9 @@ def gpu(stand_in: StandIn, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """An RTX 3060, a double; the op takes CPU tensors for its own, and launches there."""
     monkeypatch.setenv("GEMM_TUNER_LIBNVML", str(stand_in.path))
     stand_in.tell("log=1")
-    library = torch.library.Library("gemm_tuner", "IMPL")
-    library.impl("matmul", ops._tuned, "CPU")
-    with torch_cuda():
+    with torch_cuda(), hot_on_cpu():
         yield stand_in
-    library._destroy()
+    gc.collect()  # what is loaded belongs to a double that the next test tells something else
 
 
 # The native operator and what calls cost

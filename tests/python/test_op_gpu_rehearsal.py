@@ -55,7 +55,8 @@ if not IN_INTERPRETER:
             assert why_dropped(result.resources, problem_of(case), H100) is None, case
 
 else:
-    from doubles.interpreted_op import DEVICE, tuned_on_cpu
+    from doubles.interpreted_op import tuned_on_cpu
+    from doubles.op_records import DEVICE
     from doubles.torch_cuda import torch_cuda
     from gpu import every_family
 

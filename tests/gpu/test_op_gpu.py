@@ -19,6 +19,8 @@ import pytest
 import torch
 
 import gemm_tuner as gt
+from gemm_tuner import ops
+from gemm_tuner.hot_path import mode_of
 from gemm_tuner.in_use import in_use
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES
@@ -162,6 +164,22 @@ def test_the_kernel_that_is_named_is_what_the_gpu_runs(case: Case, stage: Stage)
     ran = [event.key for event in profile.key_averages()]
     assert case.family in ran, ran
     assert not any(word in each.lower() for each in ran for word in ("gemm", "cutlass", "gelu")), ran
+
+
+@pytest.mark.parametrize("variety", [Variety(192, 136, 264), VARIETIES[0]], ids=str)
+def test_what_is_known_of_a_call_is_launched_without_python(variety: Variety, stage: Stage) -> None:
+    given, problem, config = stage.legal(Case("split_k", "float16", "nt", variety))
+    hot = ops.hot_path()
+    assert hot is not None, "the operators in C++ could not be made: the log has the reason"
+    with stage.naming(config, problem):
+        known = hot.size
+        first = gt.matmul(*given, variety.activation)
+        assert hot.size == known + 1
+        mode = mode_of(in_use(), given[0].dtype)
+        again = hot.launch(*given, variety.activation, mode)
+        assert again is not None and hot.launch(*given, variety.activation, mode + 2) is None
+    if stage.device == "cuda":  # a double computes nothing
+        assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize("sizes", [(0, 8, 8, 0), (8, 0, 8, 0), (8, 8, 0, 0), (0, 8, 0, 0), (8, 8, 0, 3)], ids=str)

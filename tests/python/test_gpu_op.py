@@ -24,7 +24,7 @@ from conftest import StandIn
 from doubles.hot_op import hot_on_cpu
 from doubles.torch_cuda import Stream, torch_cuda
 from gemm_tuner import trials
-from gpu import every_family, host_overhead, memcheck, model_products, op
+from gpu import every_family, host_overhead, memcheck, model_products, op, test_op_gpu
 from gpu.native import native_operator
 from gpu.op_cases import CONFIGS, Case, Variety, operands, problem_of
 from gpu.op_table import table
@@ -75,6 +75,13 @@ def test_an_op_that_goes_another_way_is_told(gpu: StandIn, monkeypatch: pytest.M
     monkeypatch.setattr(host_overhead, "naming", lambda *_: [])
     _, otherwise = host_overhead.measure(gt.device(), device="cpu", rounds=1, calls=1, triton=False)
     assert [each.partition(": ")[2] for each in otherwise] == ["no record", "no record"]
+
+
+def test_what_is_known_is_launched_without_python(gpu: StandIn) -> None:
+    for variety in (Variety(64, 96, 128), Variety(64, 96, 128, has_bias=True, activation="gelu")):
+        stage = test_op_gpu.Stage("cpu", gt.device(), gt.use_records)
+        test_op_gpu.test_what_is_known_of_a_call_is_launched_without_python(variety, stage)
+    assert [each.entry for each in gpu.launched()] == ["split_k", "add_parts"] * 4
 
 
 # The products of models

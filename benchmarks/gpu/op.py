@@ -38,9 +38,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, this sees its own folder only
 
 import gemm_tuner as gt
+from gemm_tuner.arguments import ACTIVATIONS
 from gemm_tuner.errors import GemmTunerError
 from gemm_tuner.in_use import in_use
-from gemm_tuner.ops import ACTIVATIONS
 from gemm_tuner.problems import CountedProblem
 from gemm_tuner.tuning import present_versions
 from gpu.contest import Times, summary

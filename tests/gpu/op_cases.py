@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -209,7 +209,6 @@ def varied(case: Case, **changes: Any) -> Case:
     return replace(case, variety=replace(case.variety, **changes))
 
 
-def each_family(dtype: str = "float16", layout: str = "nt", variety: Variety = VARIETIES[0]) -> Iterator[Case]:
+def each_family(dtype: str = "float16", layout: str = "nt", variety: Variety = VARIETIES[0]) -> list[Case]:
     """One call for each family."""
-    for family in FAMILIES:
-        yield Case(family, dtype, layout, variety)
+    return [Case(family, dtype, layout, variety) for family in FAMILIES]

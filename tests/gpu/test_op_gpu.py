@@ -19,8 +19,7 @@ import pytest
 import torch
 
 import gemm_tuner as gt
-from gemm_tuner import ops
-from gemm_tuner.hot_path import mode_of
+from gemm_tuner.hot_path import hot_path, mode_of
 from gemm_tuner.in_use import in_use
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES
@@ -169,7 +168,7 @@ def test_the_kernel_that_is_named_is_what_the_gpu_runs(case: Case, stage: Stage)
 @pytest.mark.parametrize("variety", [Variety(192, 136, 264), VARIETIES[0]], ids=str)
 def test_what_is_known_of_a_call_is_launched_without_python(variety: Variety, stage: Stage) -> None:
     given, problem, config = stage.legal(Case("split_k", "float16", "nt", variety))
-    hot = ops.hot_path()
+    hot = hot_path()
     assert hot is not None, "the operators in C++ could not be made: the log has the reason"
     with stage.naming(config, problem):
         known = hot.size

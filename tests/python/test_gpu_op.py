@@ -38,7 +38,8 @@ def gpu(stand_in: StandIn, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """An RTX 3060, a double; the op takes CPU tensors for its own, and launches there."""
     monkeypatch.setenv("GEMM_TUNER_LIBNVML", str(stand_in.path))
     stand_in.tell("log=1")
-    with torch_cuda(), hot_on_cpu():
+    with torch_cuda(), hot_on_cpu() as hot:
+        monkeypatch.setattr(test_op_gpu, "hot_path", lambda: hot)
         yield stand_in
     gc.collect()  # what is loaded belongs to a double that the next test tells something else
 

@@ -10,6 +10,7 @@ from .._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
+    LibraryAlgorithm,
     Prediction,
     predict_library,
     rank,
@@ -25,6 +26,7 @@ from ..settling import MARGIN
 from ..sources import ELEMENT_BYTES
 
 SERVED_FAMILY = "tiled"  # what Inductor's own templates are
+_LIBRARY_WON = "an algorithm of cuBLASLt's won, which Inductor has no template for"
 _PROBE = GemmConfig(block_m=64, block_n=64, block_k=64, num_warps=4, num_stages=2)
 _PROBE_SIZE = 128  # of a product that every architecture's tensor cores take
 _DRAM_PASSES = 2  # padding reads an operand and writes it again
@@ -64,6 +66,8 @@ def from_record(record: Record, wide: GemmProblem, device: DeviceSpec) -> Plan:
     wide: the problem with the alignment of the operand that has more of it: wider loads may need more shared memory.
     """
     why = f"{record.basis} record of {record.time}"
+    if isinstance(record.choice, LibraryAlgorithm):
+        return replace(only_library(f"{why}: {_LIBRARY_WON}"), record=record)
     illegal = None if record.choice is None else why_illegal(wide, record.choice, device)
     if illegal is not None:
         return replace(only_library(f"{why}, which Inductor cannot follow: {illegal}"), record=record)
@@ -108,7 +112,7 @@ def without_record(
             return Plan((best.config,), False, f"no record; predicted to be {gain:.0%} faster than ATen")
         return only_library(f"no record; the predicted gain of {gain:.0%} is not above the margin of {MARGIN:.0%}")
     ranked = [each.config for each in predictions]
-    if near is not None and near.choice in served and near.choice not in ranked:
+    if near is not None and isinstance(near.choice, GemmConfig) and near.choice in served and near.choice not in ranked:
         ranked = [near.choice, *ranked[: top_k - 1]]
     return Plan(tuple(ranked), True, f"no record; {len(ranked)} candidates and ATen are measured")
 
@@ -159,8 +163,8 @@ def padding_pays(problem: GemmProblem, padded: GemmProblem, device: DeviceSpec) 
 def served_winners(records: Iterable[Record]) -> list[Record]:
     """The winners that Inductor's templates can run, measured trials aside.
 
-    A winner of a family that they lack (split_k) gives way to the best trial of theirs where that beats ATen's by the
-    margin, and to ATen otherwise: the records have the trials of both.
+    A winner of a family that they lack (split_k), or an algorithm of the library's, gives way to the best trial of
+    theirs where that beats ATen's by the margin, and to ATen otherwise: the records have the trials of both.
     """
     known = list(records)
     trials: dict[tuple[Fingerprint, GemmProblem], list[Record]] = {}
@@ -200,7 +204,7 @@ def _different_tiles(predictions: list[Prediction], top_k: int) -> list[Predicti
 
 
 def _is_served(record: Record) -> bool:
-    return record.choice is None or record.choice.family == SERVED_FAMILY
+    return record.choice is None or (isinstance(record.choice, GemmConfig) and record.choice.family == SERVED_FAMILY)
 
 
 def _next_best(winner: Record, trials: list[Record]) -> Record:
@@ -212,7 +216,9 @@ def _next_best(winner: Record, trials: list[Record]) -> Record:
     best = min(served, key=latency_us, default=None)
     if best is not None and (not library or latency_us(best) < min(map(latency_us, library)) * (1 - MARGIN)):
         return replace(best, kind="winner", time=winner.time)
-    reason = f"{winner.choice.family if winner.choice else 'it'} won, which Inductor has no template for"
+    reason = _LIBRARY_WON
+    if isinstance(winner.choice, GemmConfig):
+        reason = f"{winner.choice.family} won, which Inductor has no template for"
     if library:
         return replace(library[0], kind="winner", reason=reason, time=winner.time)
     return replace(winner, choice=None, kernel=aten_kernel(winner.problem), reason=reason, resources=None, spread=None)

@@ -21,12 +21,11 @@ from gemm_tuner.tuning import present_versions
 from .contest import Compiled, Ready, Times
 from .llama_block import WORKLOADS, Sizes, block, inputs
 from .partition import Partition, PartitionError, partition, reached_sms
+from .stopwatch import Stopwatch
 
 DTYPE = torch.bfloat16
 TOP_K = 4
 WARM_UP_CALLS = 3
-AHEAD_CLOCKS = 4_000_000  # about 2 ms, in which a block's launches are queued
-FLUSHED_L2S = 2  # bytes written between calls, in L2 sizes
 
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -71,11 +70,7 @@ class OnGpu:
         with self._partition.entered():
             self._sizes = Sizes()
             self._block = block(self._sizes, "cuda", DTYPE)
-            l2_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
-            self._flushed = torch.empty(FLUSHED_L2S * l2_bytes, dtype=torch.int8, device="cuda")
-            self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            for event in (self._start, self._end):
-                event.record()  # which makes it: it must belong to the partition's context
+            self._stopwatch = Stopwatch(self._partition.stream)
             # Inductor's start: its imports, its pool of compiling processes
             torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device="cuda"))
             torch.cuda.synchronize()
@@ -123,25 +118,8 @@ class OnGpu:
             for _ in range(WARM_UP_CALLS):
                 self._run()
             for _ in range(calls):
-                self._time_once(taken)
+                self._stopwatch.once(self._run, taken)
         return taken
-
-    def _time_once(self, taken: Times) -> None:
-        stream = self._partition.stream
-        self._flushed.zero_()
-        torch.cuda._sleep(AHEAD_CLOCKS)
-        self._start.record()
-        self._run()
-        self._end.record()
-        taken.launched_ahead += not self._start.query()
-        stream.synchronize()
-        taken.gpu_us.append(1e3 * self._start.elapsed_time(self._end))
-        self._flushed.zero_()
-        stream.synchronize()
-        started = time.perf_counter()
-        self._run()
-        stream.synchronize()
-        taken.wall_us.append(1e6 * (time.perf_counter() - started))
 
     def _in_float32(self, given: Any) -> torch.Tensor:
         x, past = given

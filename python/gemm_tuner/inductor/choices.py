@@ -121,7 +121,7 @@ class Tuned:
                 followed_by=followed_by,
                 is_fusable=_compat.is_fusable(),
                 is_hint=asked.is_hint,
-                why_not_own=_why_not_own(asked, kernel_inputs),
+                why_not_own=_compat_choices.why_not(kernel_inputs, asked.problem.op, is_hint=asked.is_hint),
             )
             race = Race(asked.problem, followed_by, self.session.padded_from(asked.problem))
             self._plans[key] = (plan, race)
@@ -226,14 +226,6 @@ def _finish(session: Session, aim: Target, plans: dict[tuple[Any, GemmProblem], 
     plans.clear()
     if learned and aim.is_here:
         session.learn([each for records in learned.values() for each in records])
-
-
-def _why_not_own(asked: _compat.Asked, kernel_inputs: Any) -> str | None:
-    """Why this package's own kernels are not offered for the product, in a few words; None where they may be."""
-    missing = _compat.missing_names(_compat_choices.PRIVATE_NAMES)
-    if missing:
-        return f"not offered in a torch without {', '.join(missing)}"
-    return _compat_choices.why_not(kernel_inputs, asked.problem.op, is_hint=asked.is_hint)
 
 
 def _noted(choice: Any, offer: Offer, race: Race, plan: Plan) -> Any:

@@ -23,7 +23,7 @@ log = logging.getLogger("gemm_tuner")
 
 LEARNED = "learned.jsonl"  # in the cache folder: what compiling has measured
 NO_OP = "of a family that Inductor has no template for"  # why a record is not followed where only templates count
-ALONE = "of a kernel that nothing is fused into, which would gain more"
+ALONE = "of a family that nothing is fused into"
 _KEY_DIGITS = 16
 
 
@@ -184,8 +184,13 @@ class Session:
         own = None if why_not_own else planning.own_of(problem, aim.device, is_fusable=is_fusable)
         record = index.exact(problem, aim.device, followed_by=followed_by)
         if record is not None and own and planning.is_own(record.choice) and record.followed_by != followed_by:
-            other = self._index(kernels, ALONE).exact(problem, aim.device, followed_by=followed_by)
-            record = planning.weighed(record, other, own)
+            alone = self._index(kernels, ALONE).exact(problem, aim.device, followed_by=followed_by)
+            followed = planning.weighed(record, alone, own)
+            if followed is not record:
+                self.say(
+                    f"{problem}: {record.choice} is the fastest alone, but what follows would not be fused into it"
+                )
+            record = followed
         close = None
         wide = computed.replace(alignment=max(computed.alignment, widest_alignment))
         if record is not None:

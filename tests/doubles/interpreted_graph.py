@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ["TRITON_INTERPRET"] = "1"
-sys.path[:0] = [str(Path(__file__).parents[1] / "python"), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 
 import numpy as np
 import torch

@@ -4,8 +4,9 @@
 
 All on one thread and CPU tensors of a few elements, so that torch.mm is little but overhead. Ours call a stand-in
 libcuda that takes launches and forgets them (a double, built by this command); so does Triton's launcher, with one of
-its own. The numbers are the least of many rounds, in which the ways take turns. --check exits 1 where a native operator
-takes longer than it may: 5 us, and 1.5 times what torch takes for the same.
+its own. The numbers are the least of many short rounds, in which the ways take turns: a longer one would
+have the scheduler in it. --check exits 1 where a native operator takes longer than it may: 5 us, and 1.5 times what
+torch takes for the same; or where gt.matmul takes longer than 5 us.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -18,21 +19,28 @@ import os
 import sys
 import tempfile
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the doubles live there
 
 import torch
 
+import gemm_tuner as gt
 from bare_driver import bare_stand_in, triton_driver
+from doubles.hot_op import hot_on_cpu
+from doubles.op_records import DEVICE, winner
 from doubles.stand_in import fake_image
 from gemm_tuner._core import Launch, Launcher, LoadedKernel, NativeOp
+from gemm_tuner.in_use import RecordsInUse, put_in_use
 
 LIMIT_US = 5.0
 LIMIT = 1.5
 NAMESPACE = "gemm_tuner_benchmark"
+OURS, OURS_FUSED = "gt.matmul", "gt.matmul with bias and activation"
 M, N, K = 4, 6, 8
 LIBTORCH = str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")
 
@@ -114,6 +122,26 @@ class Operators:
         return op, native
 
 
+@contextmanager
+def op_ways(driver: str, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor) -> Iterator[dict[str, Way]]:
+    """gt.matmul by records whose kernels are compiled, and launched by the double."""
+    plain = gt.GemmProblem(m=M, n=N, k=K, dtype="float32", layout="nn")
+    config = gt.GemmConfig(block_m=16, block_n=16, block_k=16, num_warps=4, num_stages=2)
+    records = [winner(each, config) for each in (plain, plain.replace(op="addmm", epilogue="relu"))]
+    with mock.patch.dict(os.environ, GEMM_TUNER_LIBCUDA=driver), hot_on_cpu():
+        used = RecordsInUse(records, device_of=lambda ordinal: DEVICE)
+        put_in_use(used)
+        with used:
+            ways: dict[str, Way] = {
+                OURS: lambda: gt.matmul(a, b),
+                OURS_FUSED: lambda: gt.matmul(a, b, bias, "relu"),
+            }
+            for call in ways.values():
+                call()
+            assert {each.config for each in used.choices.values()} == {config}, used.choices
+            yield ways
+
+
 def triton_way(folder: Path) -> Way:
     """A launch by Triton's JIT, of a kernel with as many parameters."""
     import triton
@@ -126,11 +154,14 @@ def triton_way(folder: Path) -> Way:
     return lambda: launch(a, b, c, M, N, K, BLOCK=16)
 
 
-def measure(*, calls: int = 1000, rounds: int = 40, triton: bool = False) -> list[Row]:
+def measure(*, calls: int = 100, rounds: int = 400, triton: bool = False) -> list[Row]:
     """Microseconds of a call, one row a way. triton: Triton's launcher too, which wants a process of its own."""
-    with tempfile.TemporaryDirectory() as name, torch.no_grad():
-        folder = Path(name)
-        operators = Operators(bare_stand_in(folder))
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        driver = bare_stand_in(folder)
+        operators = Operators(driver)
+        stack.callback(operators.close)
         a, b, bias = operators.a, operators.b, operators.bias
         fused = "Tensor a, Tensor b, Tensor? bias, str activation"
         ways: dict[str, Way] = {
@@ -144,6 +175,7 @@ def measure(*, calls: int = 1000, rounds: int = 40, triton: bool = False) -> lis
             "torch.library operator in Python, launching": operators.in_python(),
             "torch.library.custom_op, launching nothing": operators.custom(),
         }
+        ways |= stack.enter_context(op_ways(driver, a, b, bias))
         if triton:
             (folder / "triton").mkdir()
             ways["Triton's JIT and launcher"] = triton_way(folder / "triton")
@@ -151,12 +183,12 @@ def measure(*, calls: int = 1000, rounds: int = 40, triton: bool = False) -> lis
         for _ in range(rounds):
             for way, call in ways.items():
                 least_us[way] = min(least_us[way], timeit.timeit(call, number=calls) / calls * 1e6)
-        operators.close()
     like = {
         "native operator": "torch.mm",
         "native operator with bias and activation": "torch.addmm and torch.relu",
     }
     limits = {way: min(LIMIT_US, LIMIT * least_us[other]) for way, other in like.items()}
+    limits |= {OURS: LIMIT_US, OURS_FUSED: LIMIT_US}
     return [Row(way, us, limits.get(way)) for way, us in least_us.items()]
 
 

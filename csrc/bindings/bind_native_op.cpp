@@ -65,6 +65,9 @@ void bind_native_op(py::module_& module) {
             op.insert(key, OperatorCall{std::move(to), std::move(arguments)});
           },
           "key"_a, "to"_a, "arguments"_a, "Calls of that key are handed on to another operator.")
+      .def(
+          "leave", [](NativeOp& op, const NativeOp::Key& key) { op.insert(key, NothingToLaunch{}); }, "key"_a,
+          "Calls of that key are given None, and are not missed.")
       .def("clear", &NativeOp::clear, "Forgets every answer.")
       .def("__len__", &NativeOp::size, "How many answers are known.");
 }

@@ -204,6 +204,7 @@ void NativeOp::operator()(Value* stack) const {
     missed_here.by = this;
     return;
   }
+  if (std::holds_alternative<NothingToLaunch>(*answer)) return;
   const auto* kernel = std::get_if<KernelCall>(answer.get());
   OwnedTensor result(
       table_, kernel != nullptr ? launch(*kernel, arguments) : hand_on(std::get<OperatorCall>(*answer), arguments));

@@ -38,10 +38,13 @@ struct OperatorCall {
   std::vector<std::size_t> places;
 };
 
-using Answer = std::variant<KernelCall, OperatorCall>;
+/// What a call is known to have no kernel for: it is given none, and is not told as missed.
+struct NothingToLaunch {};
+
+using Answer = std::variant<KernelCall, OperatorCall, NothingToLaunch>;
 
 /// Implements an operator that was defined before and gives back an optional tensor: none where it has no answer to
-/// calls of this kind. Threads may call it, and insert answers, at the same time.
+/// calls of this kind, or the answer is that there is nothing to launch. Threads may call it, and insert answers, at the same time.
 class NativeOp {
  public:
   using Key = std::vector<std::int64_t>;
@@ -74,6 +77,7 @@ class NativeOp {
 
   void require_valid(const KernelCall& call) const;
   void require_valid(const OperatorCall& call) const;
+  void require_valid(const NothingToLaunch&) const {}
   void require_tensor(std::size_t place) const;
   torch_abi::Tensor launch(const KernelCall& call, const Arguments& arguments) const;
   torch_abi::Tensor hand_on(const OperatorCall& call, Arguments& arguments) const;

@@ -946,6 +946,9 @@ class NativeOp:
         Raises ValueError where one is no tensor or is there twice.
         """
 
+    def leave(self, key: Sequence[int]) -> None:
+        """From now on calls of that key get None, and `missed` says nothing of them: there is nothing to launch."""
+
     def clear(self) -> None:
         """Forgets every answer. Kernels stay loaded for as long as their Launcher is there."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterable
@@ -25,6 +27,7 @@ log = logging.getLogger("gemm_tuner")
 OnMiss = Literal["aten", "tune"]
 ON_MISS: tuple[OnMiss, ...] = ("aten", "tune")
 TUNED = "tuned.jsonl"  # in the cache folder: what on_miss="tune" has measured
+_numbers = itertools.count()
 _MANY_CALLS = 4096  # shapes that grow step by step would fill the memory; whoever has so many looks them up again
 
 
@@ -53,6 +56,7 @@ class RecordsInUse:
     """Records that the op follows, until `undo()` or the end of the `with` block.
 
     choices: what became of each problem so far. calls: whatever the op has made ready for a kind of call, by its key.
+    number: no other in this process has it.
     """
 
     def __init__(
@@ -73,11 +77,14 @@ class RecordsInUse:
         self._device_of = functools.cache(device_of)
         self._runner_of = runner_of or _native_runner
         self._lock = threading.RLock()
+        self.number = next(_numbers)
         self.choices: dict[GemmProblem, Choice] = {}
         self.calls: dict[Hashable, Any] = {}
 
     def prepared(self, key: Hashable, prepare: Callable[[], Any]) -> Any:
         """What `calls` has for the key, which `prepare` makes where it is missing, once."""
+        with contextlib.suppress(KeyError):
+            return self.calls[key]
         with self._lock:
             if key not in self.calls:
                 made = prepare()

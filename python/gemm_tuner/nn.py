@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .ops import ACTIVATIONS, matmul
+from .arguments import ACTIVATIONS
+from .ops import matmul
 
 
 class Linear(torch.nn.Linear):

@@ -11,32 +11,23 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
-from ._core import GemmProblem
-from .in_use import RecordsInUse, Runner, in_use
-from .operand import Operand, Stored, product_of
-from .placement import placed
-from .recorder import dtype_word, precision_of
-from .sources import kernel_sources
+from .arguments import ACTIVATIONS, require_alike, require_product, sizes
+from .hot_path import HotPath, hot_path, mode_of
+from .in_use import in_use
+from .ready import known_for, ready_for
 
 log = logging.getLogger("gemm_tuner")
 
-ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "none": lambda x: x,
-    "relu": torch.relu,
-    "gelu": torch.nn.functional.gelu,
-    "gelu_tanh": functools.partial(torch.nn.functional.gelu, approximate="tanh"),
-    "silu": torch.nn.functional.silu,
-}
 _FROM_OUTPUT = ("none", "relu")  # activations whose gradient the output tells
-_TUNED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-_INT32_LIMIT = 2**31
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+# looked up here: what they tell is asked at every call
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_transforms, _tracer = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
 
 
 def matmul(
@@ -48,20 +39,34 @@ def matmul(
     bias: [n]. activation: relu, gelu, gelu_tanh, silu or none. The result is [..., m, n] of a's dtype.
     Differentiable, as often as asked. Raises RuntimeError as torch.mm does, ValueError for an unknown activation.
     """
-    op, word = torch.ops.gemm_tuner.matmul.default, activation or "none"
+    word = activation or "none"
     out: torch.Tensor
-    if b.dim() < 2 or a.dim() < 1:
-        raise RuntimeError(f"gemm_tuner::matmul: a must have 1 dimension or more and b 2 or more, got {_sizes(a, b)}")
-    if a.dim() == 1:
+    if a.dim() == b.dim() == 2:
+        out = _call(a, b, bias, word)
+    elif b.dim() < 2 or a.dim() < 1:
+        raise RuntimeError(f"gemm_tuner::matmul: a must have 1 dimension or more and b 2 or more, got {sizes(a, b)}")
+    elif a.dim() == 1:
         out = matmul(a.unsqueeze(0), b, bias, word).squeeze(-2)
-    elif a.dim() == b.dim() == 2:
-        out = op(a, b, bias, word)
     elif b.dim() == 2:
-        out = op(a.reshape(-1, a.shape[-1]), b, bias, word).view(*a.shape[:-1], b.shape[-1])
+        out = _call(a.reshape(-1, a.shape[-1]), b, bias, word).view(*a.shape[:-1], b.shape[-1])
     else:
         batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a3, b3 = (each.expand(*batch, *each.shape[-2:]).reshape(-1, *each.shape[-2:]) for each in (a, b))
-        out = op(a3, b3, bias, word).view(*batch, a.shape[-2], b.shape[-1])
+        out = _call(a3, b3, bias, word).view(*batch, a.shape[-2], b.shape[-1])
+    return out
+
+
+def _call(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> torch.Tensor:
+    """The op; straight to what is known of such a call where nobody but the caller takes part in it."""
+    if not torch.compiler.is_compiling():
+        hot = hot_path()
+        if hot is not None and _is_alone(hot, a, b, bias):
+            known = hot.launch(a, b, bias, activation, mode_of(in_use(), a.dtype))
+            if known is not None:
+                return known
+            if hot.missed(bias, activation) is None:
+                return _by_aten(a, b, bias, activation)
+    out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation)
     return out
 
 
@@ -69,7 +74,7 @@ def _composite(
     a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
 ) -> torch.Tensor:
     """The op as ATen computes it: of every device, every dtype and every transform."""
-    _require_product(a, b, bias, activation)
+    require_product(a, b, bias, activation)
     if a.device.type not in ("cuda", "meta"):
         _say_untuned(a.device.type)
     return _by_aten(a, b, bias, activation)
@@ -87,10 +92,24 @@ def _tuned(
     a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
 ) -> torch.Tensor:
     """The op on a CUDA device: what the records in use say."""
-    _require_product(a, b, bias, activation)
-    _require_alike(a, b, bias)
-    ready = _ready_for(a, b, bias, activation)
+    current, hot = in_use(), hot_path()
+    key = None
+    if hot is not None and hot.is_for(a):
+        out = hot.launch(a, b, bias, activation, mode_of(current, a.dtype))
+        if out is not None:
+            return out
+        key = hot.missed(bias, activation)
+        if key is None:
+            return _by_aten(a, b, bias, activation)
+    require_product(a, b, bias, activation)
+    require_alike(a, b, bias)
+    if a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        ready, key = known_for(current, a, b, bias, activation), None
+    else:
+        ready = ready_for(current, a, b, bias, activation)
     out = ready(a, b, bias) if ready is not None else None
+    if hot is not None and key is not None:
+        hot.learn(key, None if out is None else ready, a, b, bias, activation)
     return _by_aten(a, b, bias, activation) if out is None else out
 
 
@@ -152,7 +171,7 @@ def _differentiable(
     if activation in _FROM_OUTPUT:
         product: torch.Tensor = _Product.apply(a, b, bias, activation)
         return product
-    _require_product(a, b, bias, activation)
+    require_product(a, b, bias, activation)
     # what the activation was given is kept for its gradient: fused, a product more would have to compute it again
     return ACTIVATIONS[activation](op(a, b, bias, "none"))
 
@@ -160,123 +179,31 @@ def _differentiable(
 def _is_taken_apart(*tensors: torch.Tensor | None) -> bool:
     """Does anybody want to see what the op is made of? A compiler or another dispatch mode, a transform of torch.func,
     forward-mode differentiation, or a tensor that only looks like one. ATen's operators are what they all know."""
-    return (
-        torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or any(
-            type(each) not in _PLAIN and torch._C._dispatch_keys(each).has(torch._C.DispatchKey.Python)
-            for each in tensors
-            if each is not None
-        )
+    return _is_transformed() or any(
+        type(each) not in _PLAIN and torch._C._dispatch_keys(each).has(torch._C.DispatchKey.Python)
+        for each in tensors
+        if each is not None
     )
 
 
-class _Ready(NamedTuple):
-    """A runner with what one kind of call needs around it. divisors: bytes that must divide the operands' addresses."""
-
-    runner: Runner
-    sizes: tuple[int, ...]
-    copies: tuple[bool, bool]
-    divisors: tuple[int, int, int]
-
-    def __call__(self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor | None:
-        """The result; None where the memory of an operand is aligned less than torch's own is."""
-        a = a.contiguous() if self.copies[0] else a
-        b = b.contiguous() if self.copies[1] else b
-        if a.data_ptr() % self.divisors[0] or b.data_ptr() % self.divisors[1]:
-            return None
-        if bias is not None:
-            bias = bias.contiguous()
-            bias = bias.clone() if bias.data_ptr() % self.divisors[2] else bias
-        c = torch.empty(self.sizes, dtype=a.dtype, device=a.device)
-        self.runner(a, b, c, bias)
-        return c
+def _is_transformed() -> bool:
+    return _dispatch_modes() > 0 or _transforms() or forward_ad._current_level >= 0
 
 
-def _ready_for(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> _Ready | None:
-    if a.dtype not in _TUNED_DTYPES:
-        return None
-    precision = precision_of(a.dtype)
-    places = ((each.shape, each.stride(), each.storage_offset() % 16) for each in (a, b))
-    key = (a.device.index, a.dtype, precision, *places, bias is None, activation)
-    current = in_use()
-    known: _Ready | None
-    try:
-        known = current.calls[key]
-    except KeyError:
-        if a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return None  # modules are not to be loaded now; a warm-up before the capture has them loaded
-        known = current.prepared(key, lambda: _prepare(current, a, b, bias, activation))
-    return known
-
-
-def _prepare(
-    current: RecordsInUse, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str
-) -> _Ready | None:
-    word = ("mm" if bias is None else "addmm") if a.dim() == 2 else ("bmm" if bias is None else "baddbmm")
-    dtype = dtype_word(a.dtype)
-    one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), dtype) for each in (a, b))
-    try:
-        problem = product_of(word, one, other, out_dtype=dtype, precision=precision_of(a.dtype), epilogue=activation)
-    except ValueError:  # an empty product, or a size beyond what is tuned
-        return None
-    a_stored, b_stored = one.stored(), other.stored()
-    if not _is_reachable(problem, a_stored, b_stored):
-        return None
-    runner = current.runner(problem, placed(problem, a_stored, b_stored), a.device.index or 0)
-    config = current.choices[problem].config
-    if runner is None or config is None:
-        return None
-    promised = {name: count for each in kernel_sources(problem, config) for name, count in each.divisible_by}
-    return _Ready(
-        runner,
-        sizes=(*a.shape[:-1], b.shape[-1]),
-        copies=(a_stored.is_copied, b_stored.is_copied),
-        divisors=(promised.get("a", 1), promised.get("b", 1), promised.get("bias", 1)),
+def _is_alone(hot: HotPath, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Is it a call between the caller and the GPU: no gradient, no autocast, no mode, no tracer and no transform?"""
+    if type(a) not in _PLAIN or type(b) not in _PLAIN or not hot.is_for(a):
+        return False
+    if bias is not None and type(bias) not in _PLAIN:
+        return False
+    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)):
+        return False
+    return not (
+        torch.is_autocast_enabled(hot.device_type)
+        or _function_modes() > 0
+        or _tracer() is not None
+        or _is_transformed()
     )
-
-
-def _is_reachable(problem: GemmProblem, a: Stored, b: Stored) -> bool:
-    """May the kernel, whose offsets have 64 bits only where the sizes need them, walk operands with such wide rows?"""
-    sizes = max(problem.m * problem.k, problem.k * problem.n, problem.m * problem.n)
-    lines = problem.k if a.transposed else problem.m, problem.n if b.transposed else problem.k
-    reach = max(lines[0] * a.pitch, lines[1] * b.pitch)
-    return max(a.pitch, b.pitch) < _INT32_LIMIT and (reach < _INT32_LIMIT or sizes >= _INT32_LIMIT)
-
-
-def _require_product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str) -> None:
-    """Raises RuntimeError or ValueError, in torch's words where torch.mm has them."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"gemm_tuner::matmul: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-    if not (a.dim() == b.dim() == 2 or a.dim() == b.dim() == 3):
-        raise RuntimeError(f"gemm_tuner::matmul: both operands must have 2 dimensions, or both 3, got {_sizes(a, b)}")
-    if a.shape[-1] != b.shape[-2]:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({_sizes(a, b)})")
-    if a.dim() == 3 and a.shape[0] != b.shape[0]:
-        raise RuntimeError(f"gemm_tuner::matmul: both operands must have the same batch, got {_sizes(a, b)}")
-    if bias is not None and (bias.dim() != 1 or bias.shape[0] != b.shape[-1]):
-        raise RuntimeError(
-            f"gemm_tuner::matmul: bias must be a row of {b.shape[-1]} elements, got the shape {list(bias.shape)}"
-        )
-
-
-def _require_alike(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> None:
-    """What ATen would ask of its own, asked before any launch."""
-    for name, other in (("b", b), ("bias", bias)):
-        if other is None:
-            continue
-        if other.device != a.device:
-            raise RuntimeError(
-                f"Expected all tensors to be on the same device, but got {name} is on {other.device}, "
-                f"different from other tensors on {a.device} (when checking argument in gemm_tuner::matmul)"
-            )
-        if other.dtype != a.dtype:
-            raise RuntimeError(f"expected a and {name} to have the same dtype, but got: {a.dtype} != {other.dtype}")
-
-
-def _sizes(a: torch.Tensor, b: torch.Tensor) -> str:
-    return " and ".join("x".join(map(str, each.shape)) or "a scalar" for each in (a, b))
 
 
 @functools.cache

@@ -18,6 +18,8 @@ from .sources import workspace_bytes
 class NativeRunner:
     """The kernels of one `Work`, compiled, loaded on its GPU and bound to operands that lie as it says.
 
+    kernel: them, as they are loaded. scratch_bytes: what memory they need beside the operands, by its name.
+
     Raises NotBuiltError where they do not compile or do not fit the GPU, TritonMissingError where they must be compiled
     and Triton is not installed, and what the launcher raises.
     """
@@ -31,21 +33,21 @@ class NativeRunner:
         if unfit is not None or not isinstance(compiled, Compiled):
             raise NotBuiltError(f"{config} cannot run {problem} on {work.device.name}: {unfit}")
         launches = [_core.Launch(**vars(each)) for each in launches_of(problem, compiled, work.place)]
-        self._kernel = _launcher(work.ordinal).load(launches)
-        self._scratch_bytes = {
+        self.kernel = _launcher(work.ordinal).load(launches)
+        self.scratch_bytes = {
             "parts": workspace_bytes(problem, config),
-            "global_scratch": self._kernel.scratch_bytes,
+            "global_scratch": self.kernel.scratch_bytes,
         }
 
     def __call__(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, /) -> None:
         """Enqueues C = activation(A @ B + bias) on torch's current stream of the device."""
         given = {"a": a, "b": b, "c": c} if bias is None else {"a": a, "b": b, "c": c, "bias": bias}
-        for name in self._kernel.operands:
+        for name in self.kernel.operands:
             if name not in given:
                 # from torch's allocator, which does not give it away before this stream is done with it
-                given[name] = torch.empty(self._scratch_bytes[name], dtype=torch.uint8, device=a.device)
+                given[name] = torch.empty(self.scratch_bytes[name], dtype=torch.uint8, device=a.device)
         stream = torch.cuda.current_stream(a.device).cuda_stream
-        self._kernel(stream, *(given[name].data_ptr() for name in self._kernel.operands))
+        self.kernel(stream, *(given[name].data_ptr() for name in self.kernel.operands))
 
 
 @functools.cache

@@ -244,8 +244,9 @@ def test_what_cannot_be_registered_is_told(native: NativeOp) -> None:
         make(key="NoSuchKey")
 
 
-def test_the_benchmark_measures_every_way() -> None:
+def test_the_benchmark_measures_every_way(own_cache: Path) -> None:
     rows = {row.name: row for row in launch_overhead.measure(calls=20, rounds=2)}
     assert rows["torch.mm"].call_us > 0
     assert rows["native operator"].call_us > 0
     assert rows["native operator"].within_us is not None
+    assert rows["gt.matmul"].within_us == 5

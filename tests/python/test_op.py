@@ -18,9 +18,10 @@ import torch
 
 import gemm_tuner as gt
 from gemm_tuner import ops
+from gemm_tuner.arguments import ACTIVATIONS as FUNCTIONS
 
 OP = torch.ops.gemm_tuner.matmul.default
-ACTIVATIONS = list(ops.ACTIVATIONS)
+ACTIVATIONS = list(FUNCTIONS)
 
 
 def operands(*, dtype: torch.dtype = torch.float64, requires_grad: bool = True) -> tuple[torch.Tensor, ...]:

@@ -28,7 +28,8 @@ else:
     from hypothesis import strategies as st
 
     import gemm_tuner as gt
-    from doubles.interpreted_op import DEVICE, tuned_on_cpu, winner
+    from doubles.interpreted_op import tuned_on_cpu
+    from doubles.op_records import DEVICE, winner
     from gemm_tuner import GemmConfig, GemmProblem, ops
     from gemm_tuner.records import Fingerprint
 

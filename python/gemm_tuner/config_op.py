@@ -21,10 +21,9 @@ from ._core import DeviceSpec, GemmConfig, why_illegal
 from .devices import local
 from .errors import GemmTunerError
 from .in_use import Runner, Work
-from .operand import Operand, product_of
-from .ops import _is_reachable
 from .placement import placed
-from .recorder import dtype_word, precision_of
+from .ready import as_it_lies
+from .recorder import precision_of
 from .running import NativeRunner
 from .sources import kernel_sources
 
@@ -93,21 +92,17 @@ class ConfigRuns:
         return ready if isinstance(ready, str) else ready(a, b, row, out)
 
     def _prepare(self, a: torch.Tensor, b: torch.Tensor, row: torch.Tensor | None, config: GemmConfig) -> _Ready | str:
-        word = ("mm" if row is None else "addmm") if a.dim() == 2 else ("bmm" if row is None else "baddbmm")
-        dtype = dtype_word(a.dtype)
-        one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), dtype) for each in (a, b))
+        found = as_it_lies(a, b, row)
+        if found is None:
+            return "no kernel of this package walks operands that are so large, or empty, or lie so far apart"
+        (problem, a_stored, b_stored), ordinal = found, a.device.index or 0
         try:
-            problem = product_of(word, one, other, out_dtype=dtype, precision=precision_of(a.dtype))
-            a_stored, b_stored = one.stored(), other.stored()
-            if not _is_reachable(problem, a_stored, b_stored):
-                return f"{problem}: its rows are too far apart"
-            device = self._device_of(a.device.index or 0)
+            device = self._device_of(ordinal)
             illegal = why_illegal(problem, config, device)
             if illegal is not None:
                 return f"{problem}: {illegal}"
-            place = placed(problem, a_stored, b_stored)
-            runner = self._runner_of(Work(problem, config, place, device, a.device.index or 0))
-        except (GemmTunerError, ValueError) as error:  # ValueError: an empty product, or parameters of another driver
+            runner = self._runner_of(Work(problem, config, placed(problem, a_stored, b_stored), device, ordinal))
+        except (GemmTunerError, ValueError) as error:  # ValueError: the driver knows other parameters
             return str(error)
         promised = {name: count for each in kernel_sources(problem, config) for name, count in each.divisible_by}
         return _Ready(

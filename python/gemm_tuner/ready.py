@@ -81,16 +81,10 @@ def _kind(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activatio
 def _prepare(
     current: RecordsInUse, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str
 ) -> Ready | None:
-    word = ("mm" if bias is None else "addmm") if a.dim() == 2 else ("bmm" if bias is None else "baddbmm")
-    dtype = dtype_word(a.dtype)
-    one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), dtype) for each in (a, b))
-    try:
-        problem = product_of(word, one, other, out_dtype=dtype, precision=precision_of(a.dtype), epilogue=activation)
-    except ValueError:  # an empty product, or a size beyond what is tuned
+    found = as_it_lies(a, b, bias, activation)
+    if found is None:
         return None
-    a_stored, b_stored = one.stored(), other.stored()
-    if not _is_reachable(problem, a_stored, b_stored):
-        return None
+    problem, a_stored, b_stored = found
     runner = current.runner(problem, placed(problem, a_stored, b_stored), a.device.index or 0)
     config = current.choices[problem].config
     if runner is None or config is None:
@@ -102,6 +96,21 @@ def _prepare(
         copies=(a_stored.is_copied, b_stored.is_copied),
         divisors=(promised.get("a", 1), promised.get("b", 1), promised.get("bias", 1)),
     )
+
+
+def as_it_lies(
+    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"
+) -> tuple[GemmProblem, Stored, Stored] | None:
+    """The problem of the product, and where its operands are; None where no kernel of this package may walk them."""
+    word = ("mm" if bias is None else "addmm") if a.dim() == 2 else ("bmm" if bias is None else "baddbmm")
+    dtype = dtype_word(a.dtype)
+    one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), dtype) for each in (a, b))
+    try:
+        problem = product_of(word, one, other, out_dtype=dtype, precision=precision_of(a.dtype), epilogue=activation)
+    except ValueError:  # an empty product, or a size beyond what is tuned
+        return None
+    a_stored, b_stored = one.stored(), other.stored()
+    return (problem, a_stored, b_stored) if _is_reachable(problem, a_stored, b_stored) else None
 
 
 def _is_reachable(problem: GemmProblem, a: Stored, b: Stored) -> bool:

@@ -62,7 +62,8 @@ else:
         bias: torch.Tensor | None = None,
         out: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        out = torch.full((*a.shape[:-1], b.shape[-1]), torch.nan, dtype=a.dtype) if out is None else out
+        if out is None:
+            out = torch.full((*a.shape[:-1], b.shape[-1]), torch.nan, dtype=a.dtype)
         assert OP(a, b, bias, config=config_op.to_text(config), out=out) is out
         expected = a.float() @ b.float() + (0 if bias is None else bias.float())
         scale = a.shape[-1] ** 0.5

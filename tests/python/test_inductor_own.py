@@ -100,7 +100,8 @@ def test_many_products_with_their_backward_take_their_own_records() -> None:
             self.up, self.down = nn.Linear(64, 96, device="meta"), nn.Linear(96, 64, device="meta")
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.down(nn.functional.silu(self.up(x)))
+            result: torch.Tensor = self.down(nn.functional.silu(self.up(x)))
+            return result
 
     with virtual_gpu("rtx-3060", gemms_alone=True) as gpu:
         with gt.enabled(policy="lookup") as seen:
@@ -159,6 +160,30 @@ def test_what_the_kernels_cannot_do_is_left_to_the_best_template(
         else:
             assert graph.extern and not graph.gemms
             assert why in str(decision) and "split_k won" in str(decision)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.export's own
+def test_code_that_calls_from_cpp_keeps_the_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.codegen.wrapper import PythonWrapperCodegen
+    from torch._subclasses import FakeTensorMode
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return x @ w
+
+    def stop(wrapper: object) -> None:
+        raise InterruptedError("next, AOTInductor would run its kernels")
+
+    monkeypatch.setattr(PythonWrapperCodegen, "generate_and_run_autotune_block", stop)
+    problem = odd("mm")
+    with virtual_gpu("rtx-3060", gemms_alone=True), gt.enabled(trials_of(problem), policy="lookup") as report:
+        with FakeTensorMode():
+            inputs = tuple(torch.empty(shape, dtype=torch.float16, device="cuda:0") for shape in ODD)
+            exported = torch.export.export(Model(), inputs)
+        with pytest.raises(Exception, match="next, AOTInductor would run its kernels"):
+            torch._inductor.aot_compile(exported.module(), inputs)
+    (decision,) = report.hits
+    assert decision.plan.configs == (best(problem, DEVICE),)
 
 
 def test_a_stale_record_is_not_followed() -> None:

@@ -59,7 +59,10 @@ class _Ready(NamedTuple):
 
 
 class ConfigRuns:
-    """Kernels made ready for the configs that were asked for, on each GPU, once for each kind of call."""
+    """Kernels made ready for the configs that were asked for, on each GPU, once for each kind of call.
+
+    ready: them, or why there are none, by the config's text and what else sets calls apart.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class ConfigRuns:
         self._device_of = functools.cache(device_of)
         self._runner_of = runner_of
         self._lock = threading.Lock()
-        self._ready: dict[Hashable, _Ready | str] = {}
+        self.ready: dict[tuple[Hashable, ...], _Ready | str] = {}
 
     def run(
         self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, config: str, out: torch.Tensor
@@ -82,13 +85,13 @@ class ConfigRuns:
         precision = precision_of(a.dtype)
         places = ((each.shape, each.stride(), each.storage_offset() % 16) for each in (a, b))
         key = (config, a.device.index, a.dtype, precision, *places, bias is None)
-        ready = self._ready.get(key)
+        ready = self.ready.get(key)
         if ready is None:
             if a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                 return "a graph is being captured, during which no kernel is loaded; call it once before"
             with self._lock:
-                ready = self._ready.get(key) or self._prepare(a, b, row, GemmConfig.from_dict(json.loads(config)))
-                self._ready[key] = ready
+                ready = self.ready.get(key) or self._prepare(a, b, row, GemmConfig.from_dict(json.loads(config)))
+                self.ready[key] = ready
         return ready if isinstance(ready, str) else ready(a, b, row, out)
 
     def _prepare(self, a: torch.Tensor, b: torch.Tensor, row: torch.Tensor | None, config: GemmConfig) -> _Ready | str:

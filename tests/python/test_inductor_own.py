@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import gemm_tuner as gt
 from doubles.fused import run_interpreted
 from doubles.graphs import Graph
 from doubles.virtual_gpu import virtual_gpu
+from gemm_tuner import config_op
 from gemm_tuner.inductor import choices
 from gemm_tuner.records import Record, append
 from gemm_tuner.sources import kernel_id
@@ -194,13 +196,17 @@ def test_a_stale_record_is_not_followed() -> None:
     assert report.hits == [] and graph.own == () and graph.extern == ("mm",)
 
 
-def test_a_kernel_that_cannot_be_built_leaves_aten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_cannot_be_built_leaves_aten(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="gemm_tuner")
     monkeypatch.setattr(choices, "why_unbuilt", lambda *_: "it spills 512 bytes a thread")
     known = record(odd("mm"), DEVICE, SPLIT)
     with virtual_gpu("rtx-3060", gemms_alone=True) as gpu, gt.enabled(known, policy="lookup") as report:
         (graph,) = gpu.compile(torch.mm, *ODD)
     assert graph.own == () and graph.extern == ("mm",)
-    assert any("it spills 512 bytes a thread" in sentence for sentence in report.left)
+    assert "is not offered: it spills 512 bytes a thread" in caplog.text
+    assert any("ATen is kept" in sentence for sentence in report.left)
 
 
 def test_what_a_template_would_fuse_is_weighed() -> None:
@@ -237,8 +243,17 @@ def test_it_races_beside_the_templates_and_what_won_is_remembered(place: int | N
     candidates = race(DEEP, DEVICE)
     assert [config.family for config in candidates] == ["split_k", "tiled", "tiled", "tiled"]
     winner = None if place is None else candidates[place]
-    with virtual_gpu("rtx-3060", timings=wins(winner), gemms_alone=True) as gpu, gt.enabled() as report:
+    timed: dict[gt.GemmConfig | None, Any] = {}
+
+    def timings(choice: Any) -> float:
+        timed[offered(choice)] = choice.to_callable() if choice.name == "gemm_tuner_run_config" else None
+        return wins(winner)(choice)
+
+    with virtual_gpu("rtx-3060", timings=timings, gemms_alone=True) as gpu, gt.enabled() as report:
         (cold,) = gpu.compile(torch.mm, *DEEP_SHAPES)
+    called = timed[candidates[0]]  # what Inductor would time on a GPU: our kernels, or an error
+    assert called.func is config_op.measurable
+    assert called.keywords == {"config": config_op.to_text(candidates[0])}
     assert len(gpu.clock.gemms) == 5 and "gemm_tuner_run_config" in gpu.clock.gemms
     assert {config_of(kernel) for kernel in gpu.clock.compiled} == set(candidates[1:])
     assert configs(cold) == ([winner] if place == 0 else [])

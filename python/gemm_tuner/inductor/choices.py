@@ -97,7 +97,7 @@ class Tuned:
         if is_own(config):
             unbuilt = why_unbuilt(problem, config, self.aim.device)
             if unbuilt is not None:
-                self.session.leave(f"{problem}: {config} is not offered: {unbuilt}")
+                self.session.say(f"{problem}: {config} is not offered: {unbuilt}")
                 return None, ""
             return _compat_choices.choice_of(base, config), kernel_id(config.family)
         unknown = _compat.unknown_parameters(base)

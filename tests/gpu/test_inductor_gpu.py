@@ -197,7 +197,7 @@ def test_a_recorded_kernel_that_inductor_lacks_is_what_runs(family: str, cuda_gr
     problem = gt.GemmProblem(m=1000, n=1040, k=2048)
     tile = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
     more: dict[str, Any] = {"split_k": 3} if family == "split_k" else {"ctas": here.available_sms}
-    config = tile.replace(family=family, **more)  # type: ignore[arg-type]
+    config = tile.replace(family=family, **more)
     illegal = gt.why_illegal(problem, config, here)
     if illegal is not None:
         pytest.skip(illegal)

@@ -64,7 +64,8 @@ else:
     ) -> torch.Tensor:
         if out is None:
             out = torch.full((*a.shape[:-1], b.shape[-1]), torch.nan, dtype=a.dtype)
-        assert OP(a, b, bias, config=config_op.to_text(config), out=out) is out
+        returned: torch.Tensor = OP(a, b, bias, config=config_op.to_text(config), out=out)
+        assert returned.data_ptr() == out.data_ptr()
         expected = a.float() @ b.float() + (0 if bias is None else bias.float())
         scale = a.shape[-1] ** 0.5
         torch.testing.assert_close(

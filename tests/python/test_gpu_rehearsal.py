@@ -67,6 +67,7 @@ def test_a_linear_layer_and_its_backward(gpu: VirtualGpu, tmp_path: Path) -> Non
 
 def test_a_kernel_that_inductor_lacks(gpu: VirtualGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(test_inductor_gpu, "assert_launched", lambda _: None)
+    monkeypatch.setattr(gt, "device", lambda: gpu.spec)
     test_inductor_gpu.test_a_recorded_kernel_that_inductor_lacks_is_what_runs("persistent_tma", False, tmp_path)
     assert len(gpu.graphs) == 1 and not gpu.clock.gemms
 

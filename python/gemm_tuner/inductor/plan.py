@@ -150,11 +150,12 @@ def is_own(config: GemmConfig | None) -> bool:
 
 
 def weighed(record: Record, other: Record | None, own: Own) -> Record:
-    """Which of two records to follow: one of a kernel of this package, and the one that would speak without it.
+    """Which of two records to follow: the one found, and the one that speaks where only templates count.
 
-    Both timed the product alone. A template's wins where it gains more by fusing what follows.
+    Both timed the product alone. Where the first is of a kernel of this package, a template's wins if it gains more by
+    fusing what follows.
     """
-    if other is None or other.choice is None or other.basis != record.basis:
+    if not is_own(record.choice) or other is None or other.choice is None or other.basis != record.basis:
         return record
     if other.latency_us is None or record.latency_us is None:
         return record

@@ -183,14 +183,8 @@ class Session:
         index = self._index(kernels, why_not_own)
         own = None if why_not_own else planning.own_of(problem, aim.device, is_fusable=is_fusable)
         record = index.exact(problem, aim.device, followed_by=followed_by)
-        if record is not None and own and planning.is_own(record.choice) and record.followed_by != followed_by:
-            alone = self._index(kernels, ALONE).exact(problem, aim.device, followed_by=followed_by)
-            followed = planning.weighed(record, alone, own)
-            if followed is not record:
-                self.say(
-                    f"{problem}: {record.choice} is the fastest alone, but what follows would not be fused into it"
-                )
-            record = followed
+        if record is not None and own is not None and record.followed_by != followed_by:
+            record = self._weighed(record, own, self._index(kernels, ALONE).exact(problem, aim.device))
         close = None
         wide = computed.replace(alignment=max(computed.alignment, widest_alignment))
         if record is not None:
@@ -217,6 +211,13 @@ class Session:
             self.report.decisions.append(decision)
         log.info("%s", decision)
         return plan
+
+    def _weighed(self, record: Record, own: planning.Own, alone: Record | None) -> Record:
+        """The record, or the one that speaks where only templates count. Both timed the product alone."""
+        followed = planning.weighed(record, alone, own)
+        if followed is not record:
+            self.say(f"{record.problem}: {record.choice} is the fastest alone, but nothing would be fused into it")
+        return followed
 
     def decide_padding(
         self, problem: GemmProblem, padded: GemmProblem, aim: Target, kernels: frozenset[str]

@@ -170,7 +170,7 @@ def test_float32_is_another_call_where_tf32_is_allowed(
     assert [each.entry for each in double.launched()] == ["tiled", "split_k", "add_parts", "tiled"]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch, of its jvp
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch, of its jvp
 def test_whoever_takes_part_is_asked(double: StandIn, hot: HotPath) -> None:
     a, b, _ = operands(torch.float32)
     c = torch.randn(K, N)

@@ -225,7 +225,8 @@ def test_what_goes_wrong_in_a_call_is_raised(double: StandIn, native: NativeOp, 
     key = native.missed()
     assert key is not None
     native.hand_on(key, "aten::mm", [0, 2])
-    with pytest.raises(ValueError, match="argument 2 is absent: aten::mm cannot be given it"):
+    # torch 2.15 makes every exception that leaves an operator a RuntimeError
+    with pytest.raises((ValueError, RuntimeError), match="argument 2 is absent: aten::mm cannot be given it"):
         call(a, b, None, "relu")
 
 

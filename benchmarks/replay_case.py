@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import gemm_tuner as gt
+from gemm_tuner._core import LibraryAlgorithm
 from model_quality import geometric_mean
 from recorded_timer import Noise, RecordedTimer
 from sweep_file import Choice, Recording, Row
@@ -22,8 +23,9 @@ class Case:
     waves: float
     seed: int
 
-    def regret(self, choice: Choice, among: Iterable[Choice] | None = None) -> float:
+    def regret(self, choice: Choice | LibraryAlgorithm, among: Iterable[Choice] | None = None) -> float:
         """Ratio to the best, at least 1; `among` restricts what the best is taken of."""
+        assert not isinstance(choice, LibraryAlgorithm)  # no sweep times any
         return self.row.latency_us[choice] / self.row.best_us(among)
 
 

@@ -11,6 +11,7 @@ void bind_device(pybind11::module_& module);
 void bind_driver(pybind11::module_& module);
 void bind_calibrate(pybind11::module_& module);
 void bind_launch(pybind11::module_& module);
+void bind_library(pybind11::module_& module);
 void bind_model(pybind11::module_& module);
 void bind_native_op(pybind11::module_& module);
 void bind_race(pybind11::module_& module);

@@ -5,6 +5,7 @@
 #include "bindings/bind.hpp"
 #include "bindings/value.hpp"
 #include "device/query.hpp"
+#include "library/cublaslt.hpp"
 #include "tuning/probe.hpp"
 
 namespace gemm_tuner::bindings {
@@ -24,6 +25,8 @@ void translate(std::exception_ptr thrown) {
     raise(error_of("NoDeviceError", error.what()));
   } catch (const NotBuiltError& error) {
     raise(error_of("NotBuiltError", error.what()));
+  } catch (const LibraryError& error) {
+    raise(error_of("LibraryError", error.what()));
   } catch (const DriverError& error) {
     const py::object raised = error_of("DriverError", error.what());
     raised.attr("code") = error.code_name;

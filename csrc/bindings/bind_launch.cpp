@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/enqueue.hpp"
 #include "bindings/value.hpp"
 #include "launch/launcher.hpp"
 
@@ -44,13 +45,6 @@ std::shared_ptr<LoadedKernel> load(Launcher& launcher, const std::vector<Launch>
   return std::make_shared<LoadedKernel>(launcher.load(launches));
 }
 
-void enqueue(const LoadedKernel& kernel, std::uintptr_t stream, const py::args& operands) {
-  std::vector<cuda::Address> addresses;
-  for (const py::handle& operand : operands) addresses.push_back(operand.cast<cuda::Address>());
-  const py::gil_scoped_release release;  // the driver waits where the stream is full
-  kernel.enqueue(reinterpret_cast<cuda::Stream>(stream), addresses);
-}
-
 }  // namespace
 
 void bind_launch(py::module_& module) {
@@ -63,11 +57,11 @@ void bind_launch(py::module_& module) {
       .def_readonly("num_warps", &Launch::num_warps, "Warps of a CTA.")
       .def_readonly("smem_bytes", &Launch::smem_bytes, "Dynamic shared memory of a CTA.");
   py::class_<LoadedKernel, std::shared_ptr<LoadedKernel>>(module, "LoadedKernel", "Launches that a GPU is ready for.")
-      .def_property_readonly(
-          "operands", [](const LoadedKernel& kernel) { return py::tuple(py::cast(kernel.operands())); },
-          "Names of the operands whose addresses it takes, in order.")
+      .def_property_readonly("operands", &operands_of<LoadedKernel>,
+                             "Names of the operands whose addresses it takes, in order.")
       .def_property_readonly("scratch_bytes", &LoadedKernel::scratch_bytes, "Of the operand `global_scratch`.")
-      .def("__call__", &enqueue, "stream"_a, "Puts the launches on the stream, on the operands at these addresses.");
+      .def("__call__", &enqueue<LoadedKernel>, "stream"_a,
+           "Puts the launches on the stream, on the operands at these addresses.");
   py::class_<Launcher>(module, "Launcher", "Loads kernels on a GPU, each once.")
       .def(py::init(&make_launcher), "library"_a = py::none(), "ordinal"_a = 0)
       .def("load", &load, "launches"_a, "Loads launches as one piece of work.")

@@ -8,6 +8,7 @@
 #include "bindings/bind.hpp"
 #include "bindings/value.hpp"
 #include "launch/native_op.hpp"
+#include "library/matmul.hpp"
 
 namespace gemm_tuner::bindings {
 namespace {
@@ -32,10 +33,11 @@ Origin origin_from(const NativeOp& op, const std::string& name, const py::object
                         "': operands must give the place of an argument, or (sizes, dtype) of a tensor to make");
 }
 
-void insert(NativeOp& op, const NativeOp::Key& key, const LoadedKernel& kernel, const py::dict& operands,
+template <class Kernel>
+void insert(NativeOp& op, const NativeOp::Key& key, const std::shared_ptr<Kernel>& kernel, const py::dict& operands,
             const std::string& result) {
-  KernelCall call{kernel, {}, kernel.operands().size()};
-  for (const std::string& name : kernel.operands()) {
+  KernelCall call{kernel, {}, kernel->operands().size()};
+  for (const std::string& name : kernel->operands()) {
     if (name == result) call.result = call.origins.size();
     call.origins.push_back(origin_from(op, name, operands.attr("get")(name)));
   }
@@ -57,8 +59,10 @@ void bind_native_op(py::module_& module) {
       .def(py::init(&make_native_op), py::kw_only(), "namespace"_a, "name"_a, "key"_a, "arguments"_a, "libtorch_cpu"_a,
            "libtorch_cuda"_a = py::none())
       .def("missed", &NativeOp::missed, "The key of this thread's last call, where there was no answer to it.")
-      .def("launch", &insert, "key"_a, "kernel"_a, py::kw_only(), "operands"_a, "result"_a,
+      .def("launch", &insert<LoadedKernel>, "key"_a, "kernel"_a, py::kw_only(), "operands"_a, "result"_a,
            "Calls of that key launch the kernel.")
+      .def("launch", &insert<LibraryKernel>, "key"_a, "kernel"_a, py::kw_only(), "operands"_a, "result"_a,
+           "The same for an algorithm of the library's.")
       .def(
           "hand_on",
           [](NativeOp& op, const NativeOp::Key& key, std::string to, std::vector<std::size_t> arguments) {

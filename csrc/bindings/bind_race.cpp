@@ -73,8 +73,10 @@ void bind_race(py::module_& module) {
       .def("verdict", &Strategy::verdict, "The answer as things stand, at any time.");
   const auto options = py::arg_v("options", RaceOptions{}, "RaceOptions()");
   py::class_<Race, Strategy>(module, "Race", "The racing tuner.")
-      .def(py::init<const std::vector<GemmConfig>&, const RaceOptions&, std::vector<GemmConfig>>(),
-           py::arg("candidates"), options, py::arg("space") = std::vector<GemmConfig>{});
+      .def(py::init<const std::vector<GemmConfig>&, const RaceOptions&, std::vector<GemmConfig>,
+                    const std::vector<LibraryAlgorithm>&>(),
+           py::arg("candidates"), options, py::arg("space") = std::vector<GemmConfig>{},
+           py::arg("algorithms") = std::vector<LibraryAlgorithm>{});
   bind_strategy<BlindRace>(module, "BlindRace", "A race of candidates drawn at random.", options);
   bind_strategy<Exhaustive>(module, "Exhaustive", "Every candidate gets the same repeats, once.", options);
   bind_strategy<RandomSearch>(module, "RandomSearch", "One candidate after the other, in random order.", options);

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   gemm_tuner::bindings::bind_driver(module);
   gemm_tuner::bindings::bind_calibrate(module);
   gemm_tuner::bindings::bind_launch(module);
+  gemm_tuner::bindings::bind_library(module);
   gemm_tuner::bindings::bind_model(module);
   gemm_tuner::bindings::bind_native_op(module);
   gemm_tuner::bindings::bind_race(module);

@@ -34,17 +34,26 @@ struct Home {
   Owned<cuda::Device> retained;
 };
 
-/// Launches that together are one piece of work. Nothing in it changes, so threads may share it.
-class LoadedKernel {
+/// Work that a GPU is ready for. Nothing in it changes, so threads may share it.
+class ReadyWork {
  public:
-  /// Names of the operands whose addresses it takes, in order. One called `global_scratch` is memory that a compiler
-  /// asked for, of so many bytes; nothing needs to be in it.
-  const std::vector<std::string>& operands() const { return operands_; }
+  virtual ~ReadyWork() = default;
+  /// Names of the operands whose addresses it takes, in order.
+  virtual const std::vector<std::string>& operands() const = 0;
+  /// Puts it on the stream. std::invalid_argument for another number of addresses than operands.
+  virtual void enqueue(cuda::Stream stream, std::span<const cuda::Address> addresses) const = 0;
+};
+
+/// Launches that together are one piece of work.
+class LoadedKernel : public ReadyWork {
+ public:
+  /// An operand called `global_scratch` is memory that a compiler asked for, of so many bytes; nothing needs to be in
+  /// it.
+  const std::vector<std::string>& operands() const override { return operands_; }
   std::size_t scratch_bytes() const { return scratch_bytes_; }
 
-  /// Puts the launches on the stream, in order. std::invalid_argument for another number of addresses than operands,
-  /// DriverError where the driver refuses a launch.
-  void enqueue(cuda::Stream stream, std::span<const cuda::Address> addresses) const;
+  /// Puts the launches on the stream, in order. DriverError where the driver refuses a launch.
+  void enqueue(cuda::Stream stream, std::span<const cuda::Address> addresses) const override;
 
  private:
   friend class Launcher;

@@ -173,7 +173,7 @@ void NativeOp::require_valid(const OperatorCall& call) const {
 }
 
 void NativeOp::require_valid(const KernelCall& call) const {
-  const std::size_t operands = call.kernel.operands().size();
+  const std::size_t operands = call.kernel->operands().size();
   if (call.origins.size() != operands || operands > max_operands) {
     throw std::invalid_argument("the kernel takes " + std::to_string(operands) + " operands (up to " +
                                 std::to_string(max_operands) + " are possible), and the origins of " +
@@ -239,7 +239,7 @@ Tensor NativeOp::launch(const KernelCall& call, const Arguments& arguments) cons
   if (type != table_.cpu() && table_.current_stream != nullptr) {
     table_.check(table_.current_stream(ordinal, &stream), "asking for the current stream");
   }
-  call.kernel.enqueue(static_cast<cuda::Stream>(stream), {addresses.data(), call.origins.size()});
+  call.kernel->enqueue(static_cast<cuda::Stream>(stream), {addresses.data(), call.origins.size()});
   return made[result].release();
 }
 

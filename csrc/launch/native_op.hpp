@@ -27,7 +27,7 @@ using Origin = std::variant<std::size_t, Made>;
 
 /// What a call launches: the origin of each operand of the kernel, and which of them is the result (a Made one).
 struct KernelCall {
-  LoadedKernel kernel;
+  std::shared_ptr<const ReadyWork> kernel;
   std::vector<Origin> origins;
   std::size_t result = 0;
 };
@@ -44,7 +44,8 @@ struct NothingToLaunch {};
 using Answer = std::variant<KernelCall, OperatorCall, NothingToLaunch>;
 
 /// Implements an operator that was defined before and gives back an optional tensor: none where it has no answer to
-/// calls of this kind, or the answer is that there is nothing to launch. Threads may call it, and insert answers, at the same time.
+/// calls of this kind, or the answer is that there is nothing to launch. Threads may call it, and insert answers, at
+/// the same time.
 class NativeOp {
  public:
   using Key = std::vector<std::int64_t>;

@@ -12,6 +12,9 @@ constexpr double least_round_noise = 0.003;  // a clock step of 15 MHz is about 
 constexpr double unknown_noise = 0.03;       // of a repeat, until two of one kernel were timed together
 constexpr double variants_reach = 0.1;  // group_m or split_k seldom win more: who is further behind has no variants
 
+/// The config that the choice is; null where the library computes it.
+const GemmConfig* config_of(const Choice& choice) { return choice ? std::get_if<GemmConfig>(&*choice) : nullptr; }
+
 bool is_variant(GemmConfig a, const GemmConfig& b) {
   a.group_m = b.group_m;
   a.split_k = b.split_k;
@@ -32,8 +35,9 @@ std::vector<GemmConfig> drawn(std::vector<GemmConfig> candidates, const RaceOpti
 
 }  // namespace
 
-Race::Race(const std::vector<GemmConfig>& candidates, const RaceOptions& options, std::vector<GemmConfig> space)
-    : Strategy(candidates, options), space_(std::move(space)) {}
+Race::Race(const std::vector<GemmConfig>& candidates, const RaceOptions& options, std::vector<GemmConfig> space,
+           const std::vector<LibraryAlgorithm>& algorithms)
+    : Strategy(candidates, options, algorithms), space_(std::move(space)) {}
 
 BlindRace::BlindRace(std::vector<GemmConfig> candidates, const RaceOptions& options)
     : Race(drawn(std::move(candidates), options), options) {}
@@ -139,7 +143,7 @@ bool Race::add_variants() {
     if (each.state == State::failed || each.repeats_us.empty()) continue;
     const double latency_us = median(each.repeats_us);
     best_us = std::min(best_us, latency_us);
-    if (i != library) leaders.emplace_back(latency_us, i);
+    if (config_of(each.choice) != nullptr) leaders.emplace_back(latency_us, i);
   }
   std::sort(leaders.begin(), leaders.end());
   leaders.resize(std::min(leaders.size(), static_cast<std::size_t>(options_.leaders)));
@@ -151,7 +155,7 @@ bool Race::add_variants() {
       if (left == 0) break;
       const bool known = std::any_of(contestants_.begin(), contestants_.end(),
                                      [&](const Contestant& each) { return each.choice == config; });
-      if (known || !is_variant(config, *contestants_[leader].choice)) continue;
+      if (known || !is_variant(config, *config_of(contestants_[leader].choice))) continue;
       add(config);
       --left;
     }

@@ -13,7 +13,9 @@ namespace gemm_tuner {
 class Race : public Strategy {
  public:
   /// candidates: best predicted first. space: where variants come from, best first; none without it.
-  Race(const std::vector<GemmConfig>& candidates, const RaceOptions& options, std::vector<GemmConfig> space = {});
+  /// algorithms: as Strategy takes them; they have no variants.
+  Race(const std::vector<GemmConfig>& candidates, const RaceOptions& options, std::vector<GemmConfig> space = {},
+       const std::vector<LibraryAlgorithm>& algorithms = {});
 
   /// Those that the failed choice had beaten race again.
   void fail(const Choice& choice) override;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -24,7 +25,10 @@ bool is_share(double value) { return value >= 0 && value < 1; }
 
 }  // namespace
 
-std::string to_string(const Choice& choice) { return choice ? to_string(*choice) : "the library"; }
+std::string to_string(const Choice& choice) {
+  if (!choice) return "the library";
+  return std::visit([](const auto& candidate) { return to_string(candidate); }, *choice);
+}
 
 void validate(const RaceOptions& o) {
   require(is_share(o.margin), "margin", "a share of at least 0 and below 1", std::to_string(o.margin));
@@ -47,16 +51,22 @@ std::size_t Shuffler::below(std::size_t limit) {
   return static_cast<std::size_t>((mixed ^ (mixed >> 31)) % limit);
 }
 
-Strategy::Strategy(const std::vector<GemmConfig>& candidates, const RaceOptions& options)
+Strategy::Strategy(const std::vector<GemmConfig>& candidates, const RaceOptions& options,
+                   const std::vector<LibraryAlgorithm>& algorithms)
     : options_(options), shuffler_(options.seed) {
   validate(options);
   add(std::nullopt);
   // of more candidates than the budget has repeats for, the best predicted are kept
-  const std::size_t room = static_cast<std::size_t>(options.budget_repeats) - 1;
-  for (std::size_t i = 0; i < std::min(room, candidates.size()); ++i) {
-    validate(candidates[i]);
-    add(candidates[i]);
-  }
+  std::size_t room = static_cast<std::size_t>(options.budget_repeats) - 1;
+  const auto add_all = [&](const auto& all) {
+    for (const auto& each : std::span(all).first(std::min(room, all.size()))) {
+      validate(each);
+      add(each);
+    }
+    room -= std::min(room, all.size());
+  };
+  add_all(candidates);
+  add_all(algorithms);
 }
 
 void Strategy::add(const Choice& choice) {

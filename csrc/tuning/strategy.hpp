@@ -8,14 +8,22 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "gemm/algorithm.hpp"
 #include "gemm/config.hpp"
 
 namespace gemm_tuner {
 
-/// What a problem can be computed by: a candidate, or, where there is none, the library's kernel.
-using Choice = std::optional<GemmConfig>;
+/// What may replace the library's own choice: a config of ours, or an algorithm of the library's.
+using Candidate = std::variant<GemmConfig, LibraryAlgorithm>;
+inline bool operator==(const Candidate& candidate, const GemmConfig& config) {
+  const auto* own = std::get_if<GemmConfig>(&candidate);
+  return own != nullptr && *own == config;
+}
+/// What a problem can be computed by: a candidate, or, where there is none, what the library itself chooses.
+using Choice = std::optional<Candidate>;
 std::string to_string(const Choice& choice);
 
 /// So many times the choice is to be timed, one after the other.
@@ -104,7 +112,9 @@ class Shuffler {
 class Strategy {
  public:
   /// candidates: best first, without repetition. The library is always a contestant too.
-  Strategy(const std::vector<GemmConfig>& candidates, const RaceOptions& options);
+  /// algorithms: of the library's, which race beside them.
+  Strategy(const std::vector<GemmConfig>& candidates, const RaceOptions& options,
+           const std::vector<LibraryAlgorithm>& algorithms = {});
   virtual ~Strategy() = default;
   Strategy(const Strategy&) = delete;
   Strategy& operator=(const Strategy&) = delete;

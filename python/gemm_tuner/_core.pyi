@@ -159,6 +159,53 @@ class GemmConfig(_Value):
     def replace(self, **fields: Unpack[_ConfigFields]) -> GemmConfig:
         """The same config with other values in those fields; the family does not follow split_k."""
 
+class _AlgorithmFields(TypedDict, total=False):
+    words: str
+    id: int
+    tile: int
+    stages: int
+    split_k: int
+    reduction: int
+    swizzle: int
+    custom_option: int
+    workspace_bytes: int
+
+class LibraryAlgorithm(_Value):
+    """How the library computes it: one algorithm of cuBLASLt's, as that version of it describes it and no other.
+
+    words: cublasLtMatmulAlgo_t, 64 bytes as hexadecimal digits, which alone say what runs. id, tile, stages, split_k,
+    reduction, swizzle, custom_option: what the library says of it, as numbers of its own (cublasLt.h names them).
+    workspace_bytes: that it needs for the problem that it was found for.
+
+    Raises TypeError, ValueError.
+    """
+
+    def __init__(self, **fields: Unpack[_AlgorithmFields]) -> None: ...
+    @property
+    def words(self) -> str: ...
+    @property
+    def id(self) -> int: ...
+    @property
+    def tile(self) -> int: ...
+    @property
+    def stages(self) -> int: ...
+    @property
+    def split_k(self) -> int: ...
+    @property
+    def reduction(self) -> int: ...
+    @property
+    def swizzle(self) -> int: ...
+    @property
+    def custom_option(self) -> int: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @staticmethod
+    def from_dict(fields: dict[str, Any], /) -> LibraryAlgorithm: ...
+    def replace(self, **fields: Unpack[_AlgorithmFields]) -> LibraryAlgorithm:
+        """The same algorithm with other values in those fields."""
+
+_Candidate: TypeAlias = GemmConfig | LibraryAlgorithm
+
 class _FmaFields(TypedDict, total=False):
     fp16: float
     bf16: float
@@ -644,7 +691,7 @@ class RaceOptions(_Value):
         """The same options with other values in those fields."""
 
 class _StandingFields(TypedDict, total=False):
-    choice: GemmConfig | None
+    choice: _Candidate | None
     state: str
     latency_us: float | None
     spread: float
@@ -659,7 +706,7 @@ class Standing(_Value):
 
     def __init__(self, **fields: Unpack[_StandingFields]) -> None: ...
     @property
-    def choice(self) -> GemmConfig | None: ...
+    def choice(self) -> _Candidate | None: ...
     @property
     def state(self) -> _State: ...
     @property
@@ -674,7 +721,7 @@ class Standing(_Value):
         """The same standing with other values in those fields."""
 
 class _VerdictFields(TypedDict, total=False):
-    winner: GemmConfig | None
+    winner: _Candidate | None
     latency_us: float | None
     spread: float
     library_us: float | None
@@ -695,7 +742,7 @@ class Verdict(_Value):
 
     def __init__(self, **fields: Unpack[_VerdictFields]) -> None: ...
     @property
-    def winner(self) -> GemmConfig | None: ...
+    def winner(self) -> _Candidate | None: ...
     @property
     def latency_us(self) -> float | None: ...
     @property
@@ -725,20 +772,20 @@ class Strategy:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Raises TypeError: a subclass says what to ask for."""
 
-    def ask(self, elapsed_s: float = 0.0) -> list[tuple[GemmConfig | None, int]]:
+    def ask(self, elapsed_s: float = 0.0) -> list[tuple[_Candidate | None, int]]:
         """The next round, in random order: what to time, and how many repeats of each; empty once all is decided.
 
         elapsed_s: seconds since the start by the caller's clock, held against `options.budget_s`. Raises ValueError
         where a choice of the round before was neither told nor failed.
         """
 
-    def tell(self, choice: GemmConfig | None, latencies_us: Sequence[float]) -> None:
+    def tell(self, choice: _Candidate | None, latencies_us: Sequence[float]) -> None:
         """The times of one choice of this round, in microseconds, at least one; fewer repeats than asked are fine.
 
         Raises ValueError for a choice that was not asked for, and for a time that is not above 0 and finite.
         """
 
-    def fail(self, choice: GemmConfig | None) -> None:
+    def fail(self, choice: _Candidate | None) -> None:
         """Takes the choice out: it does not run, or gives wrong numbers. At any time; after the race, ask again.
 
         Raises ValueError where it is none of the contestants.
@@ -752,6 +799,7 @@ class Race(Strategy):
 
     space: where the second stage takes variants of the leaders from (group_m and split_k), best first; no second stage
     without it. They come up in `ask` like the candidates. docs/tuning.md tells how it decides.
+    algorithms: of the library's, which race beside the candidates and have no variants.
     """
 
     def __init__(
@@ -759,6 +807,7 @@ class Race(Strategy):
         candidates: Sequence[GemmConfig],
         options: RaceOptions = ...,
         space: Sequence[GemmConfig] = ...,
+        algorithms: Sequence[LibraryAlgorithm] = ...,
     ) -> None: ...
 
 class BlindRace(Strategy):
@@ -900,6 +949,66 @@ class Launcher:
         driver can tell (CUDA 12.4); DriverError where the driver refuses it.
         """
 
+class LibraryKernel:
+    """An algorithm of cuBLASLt's that a GPU is ready for, made by `LibraryProduct.load`; any thread may launch it.
+
+    operands: names of the operands whose addresses it takes, in order; "parts" is memory of `workspace_bytes`, and
+        nothing needs to be in it.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises TypeError: `LibraryProduct.load` makes it."""
+
+    @property
+    def operands(self) -> tuple[str, ...]: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    def __call__(self, stream: int, *operands: int) -> None:
+        """Puts the product on the stream, on the operands at these addresses, in the order of `operands`.
+
+        Raises ValueError for another number of addresses, LibraryError where the library fails.
+        """
+
+class LibraryProduct:
+    """A problem as cuBLASLt is told of it, made by `CublasLt.product`."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises TypeError: `CublasLt.product` makes it."""
+
+    def algorithms(self, *, workspace_bytes: int, count: int) -> list[LibraryAlgorithm]:
+        """What the library's heuristic has, best predicted first, at most so many; none where it has nothing.
+
+        workspace_bytes: that an algorithm may need at most. Raises LibraryError where the library fails.
+        """
+
+    def load(self, algorithm: LibraryAlgorithm) -> LibraryKernel:
+        """Makes the GPU ready for it. Raises ValueError where this library does not run it for the problem."""
+
+class CublasLt:
+    """cuBLASLt on one GPU, in its primary context. Any thread may use it.
+
+    path: of libcublasLt, as dlopen takes it. ordinal: which GPU. library: to open instead of libcuda.so.1.
+    version: 130100 for cuBLAS 13.1.0.
+
+    Raises LibraryError where it cannot be opened or started, NoDeviceError, DriverError.
+    """
+
+    def __init__(self, path: str, *, ordinal: int = 0, library: str | None = None) -> None: ...
+    @property
+    def version(self) -> int: ...
+    def product(self, problem: GemmProblem, strides: tuple[int, int, int, int], *, sm_count: int = 0) -> LibraryProduct:
+        """The problem, described for operands that lie so far apart, in elements: from row to row as stored in A and
+        in B, then from matrix to matrix in A and in B. C is contiguous. sm_count: SMs to plan for, 0 for all.
+
+        Raises ValueError as `why_library_lacks` says, LibraryError where the library fails.
+        """
+
+def cublaslt_version(path: str) -> int:
+    """The version of that libcublasLt, 130100 for cuBLAS 13.1.0. Needs no GPU. Raises LibraryError."""
+
+def why_library_lacks(problem: GemmProblem) -> str | None:
+    """Why one call of cuBLASLt cannot compute the problem, in a sentence; None where it may."""
+
 _MadeOperand: TypeAlias = tuple[Sequence[int], str]  # sizes, and torch's name of the dtype: "float16", "uint8"
 
 class NativeOp:
@@ -932,7 +1041,12 @@ class NativeOp:
         """The key of this thread's last call, where it got None for want of an answer; else None."""
 
     def launch(
-        self, key: Sequence[int], kernel: LoadedKernel, *, operands: dict[str, int | _MadeOperand], result: str
+        self,
+        key: Sequence[int],
+        kernel: LoadedKernel | LibraryKernel,
+        *,
+        operands: dict[str, int | _MadeOperand],
+        result: str,
     ) -> None:
         """From now on calls of that key launch the kernel, and give back the operand called `result`.
 

@@ -1,20 +1,22 @@
-"""What the records in use say about a problem of the op: a config for a kernel of this package, or the library."""
+"""What the records in use say about a problem of the op: a config for a kernel of this package, one of the library's
+algorithms, or the library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem, why_illegal
+from ._core import DeviceSpec, GemmProblem, LibraryAlgorithm, why_illegal
+from .cublaslt import Candidate
 from .records import Index, Record
 from .tuning import current_kernels, usable_kernels
 
 
 @dataclass(frozen=True)
 class Choice:
-    """config: None for the library kernel. why: in a few words. record: what settled it, where one did."""
+    """config: None for what the library itself chooses. why: in a few words. record: what settled it, where one did."""
 
-    config: GemmConfig | None
+    config: Candidate | None
     why: str
     record: Record | None = None
 
@@ -27,7 +29,7 @@ class Choices:
 
     def __init__(self, records: Iterable[Record]) -> None:
         known = tuple(records)
-        self._own = Index(known, kernels=current_kernels())
+        self._own = Index(known, kernels=current_kernels(known))
         self._all = Index(known, kernels=usable_kernels(known))
 
     def choice_for(self, problem: GemmProblem, device: DeviceSpec) -> Choice:
@@ -41,6 +43,10 @@ class Choices:
         why = f"{record.basis} record of {record.time}"
         if record.choice is None:
             return Choice(None, f"{why}{': ' + record.reason if record.reason else ''}", record)
+        if isinstance(record.choice, LibraryAlgorithm):
+            if record.problem != problem:
+                return Choice(None, f"{why}: cuBLASLt's algorithm is for the product without an activation", record)
+            return Choice(record.choice, why, record)
         if not record.kernel.startswith("gemm_tuner::"):
             why = f"a prediction for our kernel from the {record.kernel.partition('@')[0]} of a {why}"
         illegal = why_illegal(problem, record.choice, device)

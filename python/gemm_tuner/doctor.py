@@ -90,7 +90,8 @@ def _gate(subject: str, spec: DeviceSpec) -> Finding:
     subject = f"{subject} max-autotune"
     if not has_tensor_core_path(GemmProblem(m=16, n=16, k=16), spec):
         sentence = f"Triton emits no tensor-core code for sm_{spec.compute_capability}: records will say ATen."
-        return Finding(subject, "warn", sentence)
+        remedy = "`gemm-tuner tune --kernel gemm_tuner` races cuBLASLt's own algorithms, which the op runs."
+        return Finding(subject, "warn", sentence, remedy)
     refuses = "refuses" if spec.sm_count < _TORCH_MIN_SMS else "accepts"
     return Finding(
         subject, "ok", f"torch's own max-autotune {refuses} it: {spec.sm_count} SMs, and it wants {_TORCH_MIN_SMS}."

@@ -23,6 +23,10 @@ class NotBuiltError(GemmTunerError):
     """What was asked for needs a part that this build of the extension does not have, or not for this device."""
 
 
+class LibraryError(GemmTunerError):
+    """cuBLASLt cannot be opened, or refuses what was asked."""
+
+
 class CalibrationError(GemmTunerError):
     """A GPU's own figures make no sense or vary too much, or a calibration cannot be kept."""
 

@@ -20,7 +20,7 @@ from ._core import NativeOp
 from .in_use import RecordsInUse
 from .ready import Ready
 from .recorder import dtype_word, precision_of
-from .running import NativeRunner
+from .running import ReadyRunner
 
 log = logging.getLogger("gemm_tuner")
 
@@ -79,7 +79,7 @@ class HotPath:
     ) -> None:
         """From now on `launch` knows what to do about calls like this one, of the activation `word`: None for ATen's.
 
-        What needs copies, or a runner that is no kernel of ours, stays unknown: it is not to be done in C++.
+        What needs copies, or a runner of another kind, stays unknown: it is not to be done in C++.
         """
         native = self._operator(bias, word)
         if len(native) >= _MANY_ANSWERS:
@@ -88,7 +88,7 @@ class HotPath:
             native.hand_on(key, "aten::mm" if a.dim() == 2 else "aten::bmm", [0, 1])
         elif ready is None:
             native.leave(key)
-        elif isinstance(ready.runner, NativeRunner) and ready.takes_as_they_are(a, b, bias):
+        elif isinstance(ready.runner, ReadyRunner) and ready.takes_as_they_are(a, b, bias):
             origins: dict[str, Any] = {"a": 0, "b": 1, "bias": 2, "c": (ready.sizes, dtype_word(a.dtype))}
             for name, size in ready.runner.scratch_bytes.items():
                 origins[name] = ((size,), "uint8")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ._core import DeviceSpec, GemmConfig, GemmProblem
+from ._core import DeviceSpec, GemmProblem, LibraryAlgorithm
 from .choosing import Choice, Choices
+from .cublaslt import Candidate
 from .devices import local
 from .errors import GemmTunerError
 from .placement import Placement
@@ -33,13 +34,14 @@ _MANY_CALLS = 4096  # shapes that grow step by step would fill the memory; whoev
 
 @dataclass(frozen=True)
 class Work:
-    """What a runner is made for: the problem under a config, its operands where `place` says, on a GPU.
+    """What a runner is made for: the problem under a config, or by an algorithm of the library's, its operands where
+    `place` says, on a GPU.
 
     ordinal: the GPU's number, as the driver and torch count.
     """
 
     problem: GemmProblem
-    config: GemmConfig
+    config: Candidate
     place: Placement
     device: DeviceSpec
     ordinal: int
@@ -180,9 +182,9 @@ def _of_environment() -> RecordsInUse:
 
 
 def _native_runner(work: Work) -> Runner:
-    from .running import NativeRunner
+    from .running import LibraryRunner, NativeRunner
 
-    return NativeRunner(work)
+    return LibraryRunner(work) if isinstance(work.config, LibraryAlgorithm) else NativeRunner(work)
 
 
 @functools.cache

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from ._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, Race, RaceOptions, Verdict
+from ._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, LibraryAlgorithm, Race, RaceOptions, Verdict
 from .binary_cache import Binary
 from .compile import Compiled, Failed, why_dropped
+from .cublaslt import WORKSPACE_BYTES, Candidate, planned_sms
 from .errors import GpuLostError
 from .launches import Launch, launches_of
 from .sources import workspace_bytes
@@ -31,8 +32,8 @@ class Measured:
 
     verdict: Verdict | None = None
     compiled: dict[GemmConfig, Compiled | Failed] = field(default_factory=dict)
-    failed: dict[GemmConfig | None, str] = field(default_factory=dict)
-    clocks: dict[GemmConfig | None, Clocks] = field(default_factory=dict)
+    failed: dict[Candidate | None, str] = field(default_factory=dict)
+    clocks: dict[Candidate | None, Clocks] = field(default_factory=dict)
     given_up: str | None = None
     lost: GpuLostError | None = None
 
@@ -46,12 +47,14 @@ def measure(
     *,
     compile_one: CompileOne,
     variants: Sequence[GemmConfig] = (),
+    algorithms: int = 0,
     options: RaceOptions | None = None,
 ) -> Measured:
     """Races the candidates, best predicted first, and the library's kernel.
 
     checks: what results are checked with, as `compile_checks` gives it. variants: configs that differ from candidates
     in group_m, split_k, family and ctas alone; those of the leaders are compiled by `compile_one` and raced too.
+    algorithms: how many of the library's own are asked for and raced, at most.
     """
     field_of = _Field(problem, device, dict(candidates), compile_one)
     found = Measured(compiled=field_of.compiled)
@@ -59,15 +62,19 @@ def measure(
     found.failed.update({config: field_of.why_out(config) or "" for config in candidates if config not in runners})
     started_s = time.monotonic()
     parts_bytes = max((workspace_bytes(problem, each) for each in (*runners, *variants)), default=0)
+    parts_bytes = max(parts_bytes, WORKSPACE_BYTES if algorithms else 0)
+    of_library: list[LibraryAlgorithm] = []
     try:
-        trials.prepare(problem, checks, parts_bytes=parts_bytes)
+        trials.prepare(problem, checks, parts_bytes=parts_bytes, planned_sms=planned_sms(device))
+        if algorithms:
+            of_library = trials.algorithms(algorithms)
     except TrialError as error:
         found.given_up = f"nothing of it can be timed: {error}"
         return found
     except GpuLostError as error:
         found.lost = error
         return found
-    race = Race(runners, options or RaceOptions(), list(variants))
+    race = Race(runners, options or RaceOptions(), list(variants), of_library)
     faults = 0
     while found.given_up is None and found.lost is None and (asked := race.ask(time.monotonic() - started_s)):
         for choice, repeats in asked:
@@ -117,9 +124,9 @@ class _Field:
             return f"it does not compile: {result.reason}"
         return why_dropped(result.resources, self._problem, self._device)
 
-    def launches(self, choice: GemmConfig | None) -> tuple[Launch, ...]:
+    def launches(self, choice: Candidate | None) -> tuple[Launch, ...]:
         """What launches the choice; nothing for the library's. Raises TrialError where it is out."""
-        if choice is None:
+        if not isinstance(choice, GemmConfig):
             return ()
         reason = self.why_out(choice)
         result = self.compiled[choice]

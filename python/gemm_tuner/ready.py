@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from ._core import GemmProblem
+from ._core import GemmProblem, LibraryAlgorithm
+from .cublaslt import Candidate, promised_alignment
 from .in_use import RecordsInUse, Runner
 from .operand import Operand, Stored, product_of
 from .placement import placed
@@ -89,7 +90,7 @@ def _prepare(
     config = current.choices[problem].config
     if runner is None or config is None:
         return None
-    promised = {name: count for each in kernel_sources(problem, config) for name, count in each.divisible_by}
+    promised = _promised(problem, config)
     return Ready(
         runner,
         sizes=(*a.shape[:-1], b.shape[-1]),
@@ -111,6 +112,13 @@ def as_it_lies(
         return None
     a_stored, b_stored = one.stored(), other.stored()
     return (problem, a_stored, b_stored) if _is_reachable(problem, a_stored, b_stored) else None
+
+
+def _promised(problem: GemmProblem, choice: Candidate) -> dict[str, int]:
+    """Bytes that must divide the operands' addresses."""
+    if isinstance(choice, LibraryAlgorithm):
+        return promised_alignment(problem)
+    return {name: count for each in kernel_sources(problem, choice) for name, count in each.divisible_by}
 
 
 def _is_reachable(problem: GemmProblem, a: Stored, b: Stored) -> bool:

@@ -26,6 +26,8 @@ class Settings:
     calibrations: where calibrations of this machine's GPUs are kept (GEMM_TUNER_CALIBRATIONS; a folder in cache_dir by
     default); None where it says "off": none is used.
     libcuda: the driver library to open instead of libcuda.so.1 (GEMM_TUNER_LIBCUDA).
+    libcublaslt: the cuBLASLt to open instead of the one that torch ships (GEMM_TUNER_LIBCUBLASLT);
+    "off" for none.
     libnvml: the library that tells clocks, instead of libnvidia-ml.so.1 (GEMM_TUNER_LIBNVML).
     mps_percentage: the share of a GPU's SMs that MPS leaves this process (NVIDIA's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE).
 
@@ -39,6 +41,7 @@ class Settings:
     cache_dir: Path
     calibrations: Path | None
     libcuda: str | None
+    libcublaslt: str | None
     libnvml: str | None
     mps_percentage: float | None
     records: tuple[Path, ...]
@@ -54,6 +57,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
         cache_dir=_cache_dir(environment),
         calibrations=_calibrations(environment),
         libcuda=environment.get("GEMM_TUNER_LIBCUDA") or None,
+        libcublaslt=environment.get("GEMM_TUNER_LIBCUBLASLT") or None,
         libnvml=environment.get("GEMM_TUNER_LIBNVML") or None,
         mps_percentage=_mps_percentage(environment),
         records=_paths(environment.get("GEMM_TUNER_RECORDS", "")),

@@ -12,6 +12,7 @@ from ._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
+    LibraryAlgorithm,
     Prediction,
     estimate_resources,
     predict,
@@ -19,6 +20,7 @@ from ._core import (
     why_illegal,
 )
 from .compile import Compiled, Failed, why_dropped
+from .cublaslt import Candidate, library_kernel
 from .measuring import Measured
 from .problems import CountedProblem
 from .records import Basis, Fingerprint, Kind, Record, Versions, aten_kernel
@@ -33,7 +35,7 @@ MARGIN = 0.05
 class Outcome:
     """What became of one problem.
 
-    best: the trial of the best Triton candidate, also where the library kernel won; None where no candidate was fit.
+    best: the trial of the best candidate, also where the library kernel won; None where no candidate was fit.
     library_us: of the library kernel, on the basis that the winner has. waves (of `best`): predicted. resumed: the
     records file had it before this run.
     """
@@ -88,8 +90,9 @@ def settle_race(
     record = _records_of(counted, device, versions, basis="measured")
     standings = {each.choice: each for each in (verdict.standings if verdict else []) if each.latency_us is not None}
 
-    def line(choice: GemmConfig | None, kind: Kind, reason: str) -> Record:
-        known, timed = _as_compiled(measured.compiled.get(choice) if choice else None), standings.get(choice)
+    def line(choice: Candidate | None, kind: Kind, reason: str) -> Record:
+        compiled = measured.compiled.get(choice) if isinstance(choice, GemmConfig) else None
+        known, timed = _as_compiled(compiled), standings.get(choice)
         if timed is None:
             return record(choice, None, kind=kind, reason=reason, **known)
         more = {"spread": timed.spread, "clocks": measured.clocks.get(choice)}
@@ -128,7 +131,7 @@ def _records_of(
 ) -> Callable[..., Record]:
     """A function that makes records of the problem, from choice, latency_us and what else they hold."""
 
-    def record(choice: GemmConfig | None, latency_us: float | None, **more: Any) -> Record:
+    def record(choice: Candidate | None, latency_us: float | None, **more: Any) -> Record:
         given = {"basis": basis, "kernel": _kernel(counted.problem, choice), **more}
         return Record(
             device=Fingerprint.of(device),
@@ -143,14 +146,16 @@ def _records_of(
     return record
 
 
-def _kernel(problem: GemmProblem, choice: GemmConfig | None) -> str:
+def _kernel(problem: GemmProblem, choice: Candidate | None) -> str:
     if choice is None:
         return aten_kernel(problem)
+    if isinstance(choice, LibraryAlgorithm):
+        return library_kernel() or ""
     return f"inductor::{problem.op}" if only_inductor_has_it(problem) else kernel_id(choice.family)
 
 
 def _waves(best: Record | None, device: DeviceSpec) -> float | None:
-    if best is not None and best.choice is not None:
+    if best is not None and isinstance(best.choice, GemmConfig):
         with contextlib.suppress(ValueError):  # what others wrote may not fit on the device at all
             return predict(best.problem, best.choice, device, resources=best.resources).waves
     return None

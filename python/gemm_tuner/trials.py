@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from ._core import Clocks, GemmConfig, GemmProblem
+from ._core import Clocks, GemmProblem, LibraryAlgorithm
 from .binary_cache import Binary
+from .cublaslt import WORKSPACE_BYTES, Candidate
 from .errors import GpuLostError
 from .launches import Launch, check_launches
 from .placement import operands_of
@@ -46,6 +47,7 @@ class _Prepared:
     problem: GemmProblem
     checks: tuple[Binary, ...]
     parts_bytes: int
+    planned_sms: int
     seed: int
 
     def request(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class _Prepared:
             "problem": self.problem.to_dict(),
             "buffers": operands_of(self.problem, parts_bytes=self.parts_bytes),
             "checks": [each.to_dict() for each in check_launches(self.problem, self.checks)],
+            "planned_sms": self.planned_sms,
             "seed": self.seed,
         }
 
@@ -74,7 +77,7 @@ class Trials:
         self._timeout_s = timeout_s or TIMEOUT_S
         self._process: WorkerProcess | None = None
         self._prepared: _Prepared | None = None
-        self._loaded: dict[GemmConfig, int] = {}
+        self._loaded: dict[Candidate, int] = {}
 
     def __enter__(self) -> Trials:
         return self
@@ -88,20 +91,41 @@ class Trials:
         if process is not None:
             process.kill()
 
-    def prepare(self, problem: GemmProblem, checks: Sequence[Binary], *, parts_bytes: int = 0, seed: int = 0) -> None:
+    def prepare(
+        self,
+        problem: GemmProblem,
+        checks: Sequence[Binary],
+        *,
+        parts_bytes: int = 0,
+        planned_sms: int = 0,
+        seed: int = 0,
+    ) -> None:
         """The problem that the next choices compute. checks: as `compile_checks` gives them; parts_bytes: the
-        largest workspace of the candidates. Raises TrialError where its operands do not fit or its kernels do not run,
-        and GpuLostError.
+        largest workspace of the candidates; planned_sms: that the library is to plan for, 0 for all. Raises TrialError
+        where its operands do not fit or its kernels do not run, and GpuLostError.
         """
-        self._prepared = _Prepared(problem, tuple(checks), parts_bytes, seed)
+        self._prepared = _Prepared(problem, tuple(checks), parts_bytes, planned_sms, seed)
         self._loaded.clear()
         if self._process is None:
             self._start()
         else:
             self._ask(self._prepared.request())
 
-    def time(self, choice: GemmConfig | None, launches: Sequence[Launch], repeats: int) -> Timing:
-        """Times a candidate by its launches, or, for None, the library's kernel.
+    def algorithms(self, count: int) -> list[LibraryAlgorithm]:
+        """What the library's heuristic has for the problem, at most so many; none where it cannot be asked, which the
+        log says. They may need WORKSPACE_BYTES of the prepared `parts_bytes`. Raises GpuLostError."""
+        if self._process is None:
+            self._start()
+        try:
+            answer = self._ask({"do": "algorithms", "count": count, "workspace_bytes": WORKSPACE_BYTES})
+        except TrialError as error:
+            log.info("no algorithms of cuBLASLt's race: %s", error)
+            return []
+        return [LibraryAlgorithm.from_dict(each) for each in answer["algorithms"]]
+
+    def time(self, choice: Candidate | None, launches: Sequence[Launch], repeats: int) -> Timing:
+        """Times a candidate by its launches, which an algorithm of the library's has none of, or, for None, the
+        library's kernel.
 
         A candidate's first run is checked, every element of it. Raises TrialError where it cannot be launched, faults,
         hangs or gives wrong numbers, and GpuLostError.
@@ -115,13 +139,16 @@ class Trials:
         clocks = None if answer["clocks"] is None else Clocks.from_dict(answer["clocks"])
         return Timing(tuple(answer["latencies_us"]), clocks)
 
-    def _load(self, config: GemmConfig, launches: Sequence[Launch]) -> None:
+    def _load(self, choice: Candidate, launches: Sequence[Launch]) -> None:
         number = len(self._loaded)
-        found = self._ask({"do": "load", "candidate": number, "launches": [each.to_dict() for each in launches]})
+        if isinstance(choice, LibraryAlgorithm):
+            found = self._ask({"do": "load_algorithm", "candidate": number, "algorithm": choice.to_dict()})
+        else:
+            found = self._ask({"do": "load", "candidate": number, "launches": [each.to_dict() for each in launches]})
         if found["wrong"]:
             off = f"{found['wrong']} elements are off, by up to {found['largest_error']:.3g}"
             raise TrialError(f"it gives wrong numbers: {off}")
-        self._loaded[config] = number
+        self._loaded[choice] = number
 
     def _start(self) -> None:
         here = settings()

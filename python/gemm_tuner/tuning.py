@@ -24,6 +24,7 @@ from ._core import (
 )
 from .binary_cache import Binary
 from .compile import Compiled, CompilePool, Failed, Kernel, compile_candidates, compile_checks, compile_problems
+from .cublaslt import ALGORITHMS, is_library_kernel, library_kernel, may_race
 from .devices import device as find_device
 from .driver import current_ordinal, query
 from .errors import NoDeviceError, TorchMissingError
@@ -91,7 +92,7 @@ def tune(
     this machine, `device` None, is measured.
 
     kernel: what the candidates are: "inductor" for the templates that torch.compile runs, by default where it is
-    measured, or "gemm_tuner" for this package's own.
+    measured, or "gemm_tuner" for this package's own; measured, cuBLASLt's algorithms race beside the latter.
 
     Equal problems are tuned once. What the records file (made where there is none) already answers is taken from it;
     everything else is added to it problem by problem, so an interrupted run goes on where it was. The problems that
@@ -223,6 +224,7 @@ def _raced(
         checks,
         compile_one=compile_one,
         variants=job.variants(problem, compiled),
+        algorithms=ALGORITHMS if job.kernel == "gemm_tuner" and may_race(problem) else 0,
         options=RACE,
     )
 
@@ -252,16 +254,22 @@ def present_versions(device: DeviceSpec) -> Versions:
     )
 
 
-def current_kernels() -> frozenset[str]:
-    """The ids of the kernels that are installed: what a record must name to be used."""
-    return frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
+def current_kernels(records: Iterable[Record] = ()) -> frozenset[str]:
+    """The ids of the kernels that are installed: what a record must name to be used.
+
+    The library's is among them only where one of the records names it: to know its version it must be opened.
+    """
+    ours = frozenset((*map(kernel_id, FAMILIES), *INDUCTORS))
+    library = library_kernel() if any(is_library_kernel(each.kernel) for each in records) else None
+    return ours if library is None else ours | {library}
 
 
 def usable_kernels(records: Iterable[Record]) -> frozenset[str]:
     """`current_kernels`, and the templates of Inductor's in the records that the installed torch has too."""
     # a template belongs to its torch: the same version has the same one
-    templates = {each.kernel for each in records if each.versions.torch == installed_version("torch")}
-    return current_kernels() | {each for each in templates if each.startswith("inductor::")}
+    known = tuple(records)
+    templates = {each.kernel for each in known if each.versions.torch == installed_version("torch")}
+    return current_kernels(known) | {each for each in templates if each.startswith("inductor::")}
 
 
 def _already_known(

@@ -41,6 +41,7 @@ class InterpretedRunner:
     def _run(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.calls += 1
         problem, config = self.work.problem, self.work.config
+        assert isinstance(config, gt.GemmConfig)
         parts = torch.full((workspace_bytes(problem, config) // 4,), 77, dtype=getattr(torch, accumulator_of(problem)))
         c.fill_(99)
         # kernels see addresses: the interpreter takes a tensor for the memory from its first element on

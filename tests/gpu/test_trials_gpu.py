@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gemm_tuner as gt
-from gemm_tuner import tuning
+from gemm_tuner import cublaslt, tuning
 from gemm_tuner._core import Timer
 from gemm_tuner.compile import Compiled, CompilePool, Kernel, compile_candidates, compile_checks
 from gemm_tuner.errors import GpuLostError
@@ -84,7 +84,7 @@ class Bench:
         self.trials.prepare(problem, checks, parts_bytes=max(workspace_bytes(problem, each) for each in configs))
         return launches
 
-    def median_us(self, config: gt.GemmConfig | None, launches: Sequence[Launch] = ()) -> float:
+    def median_us(self, config: cublaslt.Candidate | None, launches: Sequence[Launch] = ()) -> float:
         """Raises TrialError where its result is wrong."""
         return statistics.median(self.trials.time(config, launches, 5).latencies_us)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 import gemm_tuner as gt
-from conftest import StandIn
+from conftest import StandIn, StandInLibrary
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
 from gemm_tuner import trials as trials_module
 from gemm_tuner import tuning
 from gemm_tuner.compile import CompilePool
+from gpu import test_library_gpu as library_on_gpu
 from gpu import test_trials_gpu as on_gpu
 
 H100 = {13: 1980000, 16: 132, 36: 2619000, 37: 5120, 38: 50 << 20, 39: 2048, 75: 9, 76: 0, 81: 233472, 97: 232448}
@@ -62,3 +63,13 @@ def test_what_only_a_gpu_tells_is_missed_on_a_double(bench: on_gpu.Bench) -> Non
         on_gpu.test_an_illegal_address_costs_its_own_trial(bench)
     with pytest.raises(AssertionError):  # its kernels take as long on a part
         on_gpu.test_a_part_of_the_gpu_is_slower_than_the_whole(bench)
+
+
+def test_the_librarys_algorithms(
+    bench: on_gpu.Bench, stand_in: StandIn, stand_in_library: StandInLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LIBCUBLASLT", f"driver={stand_in.path};compute=0")
+    for name in REHEARSED:
+        library_on_gpu.test_every_algorithm_is_right_and_timed_beside_aten(name, bench)
+    library_on_gpu.test_the_heuristics_first_is_about_as_fast_as_aten(bench)
+    library_on_gpu.test_the_library_plans_for_a_part(bench)

@@ -16,7 +16,7 @@ from gemm_tuner.inductor.plan import (
     no_tensor_cores,
     own_of,
     padding_pays,
-    template_winners,
+    served_winners,
     weighed,
     without_record,
 )
@@ -147,14 +147,14 @@ def test_the_evidence_is_the_compilers() -> None:
 def test_where_only_templates_count_another_family_gives_way_to_the_best_that_has_one() -> None:
     winner = record(SPLIT, 80.0)
     trials = [record(None, 100.0, "trial"), record(SPLIT, 80.0, "trial"), record(TILED, 90.0, "trial")]
-    assert template_winners([*trials, winner], "not offered")[0].choice == TILED
+    assert served_winners([*trials, winner], "not offered")[0].choice == TILED
     slow = [*trials[:2], record(TILED, 99.0, "trial")]
-    (kept,) = template_winners([*slow, winner], "not offered for sizes that are hints")
+    (kept,) = served_winners([*slow, winner], "not offered for sizes that are hints")
     assert kept.choice is None
     assert kept.latency_us == 100.0
     assert kept.reason == "split_k won, which is not offered for sizes that are hints"
-    assert template_winners([winner], "not offered")[0].choice is None
-    assert template_winners([record(TILED)], "not offered")[0].choice == TILED
+    assert served_winners([winner], "not offered")[0].choice is None
+    assert served_winners([record(TILED)], "not offered")[0].choice == TILED
 
 
 def test_a_record_of_another_family_is_followed_as_the_problem_is_whatever_a_template_would_load() -> None:

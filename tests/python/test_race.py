@@ -11,9 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gemm_tuner as gt
-from gemm_tuner._core import BlindRace, Exhaustive, Race, RaceOptions, RandomSearch, Standing, Strategy, Verdict
+from gemm_tuner._core import (
+    BlindRace,
+    Exhaustive,
+    LibraryAlgorithm,
+    Race,
+    RaceOptions,
+    RandomSearch,
+    Standing,
+    Strategy,
+    Verdict,
+)
 
-Choice = gt.GemmConfig | None
+Choice = gt.GemmConfig | LibraryAlgorithm | None
 CONFIGS = [
     gt.GemmConfig(block_m=m, block_n=n, block_k=k) for m in (16, 32, 64, 128) for n in (32, 64) for k in (32, 64)
 ]
@@ -195,3 +205,19 @@ def test_values_come_back(value: RaceOptions | Standing | Verdict) -> None:
     for again in (type(value).from_dict(value.to_dict()), pickle.loads(pickle.dumps(value)), value.replace()):
         assert again == value
         assert hash(again) == hash(value)
+
+
+def test_the_librarys_algorithms_race_beside_the_configs_and_have_no_variants() -> None:
+    algorithms = [LibraryAlgorithm(words=f"{number:0128x}", id=number, split_k=number) for number in (1, 2, 3)]
+    variant = CONFIGS[0].replace(group_m=4)
+    truth: dict[Choice, float] = {None: 100.0, CONFIGS[0]: 90.0, variant: 88.0}
+    truth |= {algorithms[0]: 100.0, algorithms[1]: 80.0, algorithms[2]: 120.0}
+    race = Race(CONFIGS[:1], RaceOptions(leaders=2), [variant], algorithms)
+    verdict = run(race, truth, noise=0.005)
+    assert verdict.winner == algorithms[1] and verdict.library_us == pytest.approx(100, rel=0.02)
+    assert {each.choice for each in verdict.standings} >= {None, CONFIGS[0], *algorithms}
+    alone = run(Race([], RaceOptions(), [], algorithms), truth)
+    assert alone.winner == algorithms[1]
+    assert run(Race([], RaceOptions(), [], algorithms[::2]), truth).winner is None
+    with pytest.raises(ValueError, match="cublaslt 1 tile 0 stages 0 is among the candidates twice"):
+        Race([], RaceOptions(), [], [algorithms[0], algorithms[0]])

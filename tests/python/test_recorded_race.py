@@ -15,6 +15,7 @@ import gemm_tuner as gt
 from conftest import StandIn
 from doubles.library import LIBRARY
 from doubles.stand_in import KernelTime, write_times
+from gemm_tuner._core import LibraryAlgorithm
 from gemm_tuner.compile import Compiled, Failed, compile_checks, compile_problems
 from gemm_tuner.measuring import Measured, measure
 from gemm_tuner.trials import Trials
@@ -102,6 +103,7 @@ def test_the_winner_is_within_two_percent_of_the_tables_best(
 ) -> None:
     timed, verdict = recorded[shape], raced[shape].verdict
     assert verdict is not None and raced[shape].given_up is None
+    assert not isinstance(verdict.winner, LibraryAlgorithm)
     took_us = timed.library_us if verdict.winner is None else timed.latency_us[verdict.winner]
     assert took_us <= 1.02 * min(timed.best_us, timed.library_us), verdict
     assert (verdict.winner is None) == (shape not in TRITON_IS_BEST)

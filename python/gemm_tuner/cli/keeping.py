@@ -65,7 +65,7 @@ def compact(path: str, output: str | None) -> int:
     """Keep the best line for each thing known. Exit code 1 where lines were skipped."""
     target = output or path
     rec.require_writable(target)
-    tally = rec.compact(path, target, kernels=current_kernels())
+    tally = rec.compact(path, target, kernels=current_kernels(_read(path).records))
     click.echo(
         f"gemm-tuner: {tally.kept} lines -> {target}, {tally.dropped} superseded or stale ones dropped", err=True
     )
@@ -80,7 +80,7 @@ def verify(path: str, as_json: bool) -> int:
     contents = _read(path)
     verdicts = rec.verify(
         contents,
-        kernels=current_kernels(),
+        kernels=current_kernels(contents.records),
         find_device=_device_of,
         gemm_tuner_version=metadata.version("gemm_tuner"),
     )

@@ -10,6 +10,7 @@ from .._core import (
     DeviceSpec,
     GemmConfig,
     GemmProblem,
+    LibraryAlgorithm,
     Prediction,
     predict_library,
     rank,
@@ -25,6 +26,7 @@ from ..settling import MARGIN
 from ..sources import ELEMENT_BYTES
 
 TEMPLATE_FAMILY = "tiled"  # what Inductor's own templates are; the other families run through an op of ours
+_LIBRARY_WON = "an algorithm of cuBLASLt's won, which Inductor has no template for"
 _PROBE = GemmConfig(block_m=64, block_n=64, block_k=64, num_warps=4, num_stages=2)
 _PROBE_SIZE = 128  # of a product that every architecture's tensor cores take
 _DRAM_PASSES = 2  # padding reads an operand and writes it again; so does an epilogue in a kernel of its own
@@ -64,6 +66,8 @@ def from_record(record: Record, wide: GemmProblem, device: DeviceSpec) -> Plan:
     wide: the problem with the alignment of the operand that has more of it: wider loads may need more shared memory.
     """
     why = f"{record.basis} record of {record.time}"
+    if isinstance(record.choice, LibraryAlgorithm):
+        return replace(only_library(f"{why}: {_LIBRARY_WON}"), record=record)
     made = record.problem if is_own(record.choice) else wide
     illegal = None if record.choice is None else why_illegal(made, record.choice, device)
     if illegal is not None:
@@ -113,7 +117,11 @@ def without_record(
         return only_library(f"no record; the predicted gain of {gain:.0%} is not above the margin of {MARGIN:.0%}")
     ranked = [each.config for each in predictions]
     first = [] if extra is None else [extra.config]
-    if near is not None and near.choice is not None and ((is_own(near.choice) and own) or near.choice in served):
+    if (
+        near is not None
+        and isinstance(near.choice, GemmConfig)
+        and ((is_own(near.choice) and own) or near.choice in served)
+    ):
         first.insert(0, near.choice)
     ranked = [*dict.fromkeys(each for each in first if each not in ranked), *ranked][:top_k]
     return Plan(tuple(ranked), True, f"no record; {len(ranked)} candidates and ATen are measured")
@@ -144,9 +152,9 @@ def _best_own(own: Own, template: Prediction, device: DeviceSpec) -> Prediction 
     return best if wins else None
 
 
-def is_own(config: GemmConfig | None) -> bool:
+def is_own(config: object) -> bool:
     """Is it a config for kernels of this package, which Inductor has no template for?"""
-    return config is not None and config.family != TEMPLATE_FAMILY
+    return isinstance(config, GemmConfig) and config.family != TEMPLATE_FAMILY
 
 
 def weighed(record: Record, other: Record | None, own: Own) -> Record:
@@ -218,19 +226,28 @@ def padding_pays(problem: GemmProblem, padded: GemmProblem, device: DeviceSpec) 
     return predict_library(padded, device) + copy_us < predict_library(problem, device) * (1 - MARGIN)
 
 
-def template_winners(records: Iterable[Record], why_not_own: str) -> list[Record]:
-    """The winners that Inductor's templates can run, measured trials aside.
+def served_winners(records: Iterable[Record], why_not_own: str | None) -> list[Record]:
+    """The winners that Inductor can be given, measured trials aside.
 
-    A winner of a family that they lack (split_k) gives way to the best trial of theirs where that beats ATen's by the
-    margin, and to ATen otherwise: the records have the trials of both. why_not_own: in a few words.
+    Another winner (an algorithm of cuBLASLt's, split_k where it is not offered) gives way to the best trial that can
+    be, where that beats ATen's by the margin, and to ATen otherwise: the records have the trials of both.
+    why_not_own: why kernels of this package are not offered, in a few words; None where they are.
     """
+
+    def is_served(record: Record) -> bool:
+        return record.choice is None or (
+            isinstance(record.choice, GemmConfig) and (why_not_own is None or not is_own(record.choice))
+        )
+
     known = list(records)
     trials: dict[tuple[Fingerprint, GemmProblem], list[Record]] = {}
     for each in known:
         if each.kind == "trial" and each.latency_us is not None:
             trials.setdefault((each.device, each.problem), []).append(each)
     return [
-        _next_best(each, trials.get((each.device, each.problem), []), why_not_own) if is_own(each.choice) else each
+        each
+        if is_served(each)
+        else _next_best(each, trials.get((each.device, each.problem), []), is_served, why_not_own)
         for each in known
         if each.kind == "winner"
     ]
@@ -261,16 +278,20 @@ def _different_tiles(predictions: list[Prediction], top_k: int) -> list[Predicti
     return list(best.values())[:top_k]
 
 
-def _next_best(winner: Record, trials: list[Record], why_not_own: str) -> Record:
+def _next_best(
+    winner: Record, trials: list[Record], is_served: Callable[[Record], bool], why_not_own: str | None
+) -> Record:
     def latency_us(record: Record) -> float:
         return record.latency_us or float("inf")
 
-    served = [each for each in trials if each.choice is not None and not is_own(each.choice)]
+    served = [each for each in trials if each.choice is not None and is_served(each)]
     library = [each for each in trials if each.choice is None]
     best = min(served, key=latency_us, default=None)
     if best is not None and (not library or latency_us(best) < min(map(latency_us, library)) * (1 - MARGIN)):
         return replace(best, kind="winner", time=winner.time)
-    reason = f"{winner.choice.family if winner.choice else 'it'} won, which is {why_not_own}"
+    reason = _LIBRARY_WON
+    if isinstance(winner.choice, GemmConfig):
+        reason = f"{winner.choice.family} won, which is {why_not_own}"
     if library:
         return replace(library[0], kind="winner", reason=reason, time=winner.time)
     return replace(winner, choice=None, kernel=aten_kernel(winner.problem), reason=reason, resources=None, spread=None)

@@ -279,8 +279,7 @@ class Session:
         key = (kernels, why_not_own)
         with self._lock:
             if key not in self._indices:
-                known = [*self.options.records, *self._known()]
-                winners = planning.template_winners(known, why_not_own) if why_not_own else known
+                winners = planning.served_winners([*self.options.records, *self._known()], why_not_own)
                 self._indices[key] = Index(winners, kernels=current_kernels() | kernels)
             return self._indices[key]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._core import GemmProblem
+from .._core import GemmConfig, GemmProblem
 from ..errors import RecordsError
 from .file import write_atomically
 from .lookup import better
@@ -61,7 +61,7 @@ def to_serving(records: Iterable[Record]) -> ServingExport:
     taken: set[tuple[str, str]] = set()
     for record in sorted(_winners(records), key=_serving_order):
         name, size = serving_file_name(record), str(record.problem.m)
-        if record.choice is None:
+        if not isinstance(record.choice, GemmConfig):
             left.append(Left(record, "the library kernel won, and the form has no word for it"))
         elif record.choice.split_k > 1:
             left.append(Left(record, "the form has no split along k"))
@@ -102,7 +102,7 @@ def to_lookup_table(records: Iterable[Record]) -> LookupTableExport:
     left: list[Left] = []
     for record in sorted(_winners(records), key=lambda record: -record.device.available_sms):
         reason = _why_no_key(record.problem)
-        if reason is None and record.choice is not None and record.choice.split_k > 1:
+        if reason is None and isinstance(record.choice, GemmConfig) and record.choice.split_k > 1:
             reason = "Inductor's template has no split along k"
         key = "" if reason else lookup_table_key(record.problem, record.device)
         if reason is None and key in table:
@@ -181,7 +181,7 @@ def _node(dtype: str, batch: int, rows: int, columns: int, *, transposed: bool, 
 def _lookup_entries(record: Record) -> list[dict[str, Any]]:
     p, choice = record.problem, record.choice
     library = {"template_id": ATEN_UIDS.get(p.op, f"aten::{p.op}")}
-    if choice is None:
+    if not isinstance(choice, GemmConfig):  # the table cannot name one of the library's algorithms
         return [library]
     tile = {
         "template_id": f"triton::{INDUCTOR_TEMPLATES[p.op]}",

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from .._core import DeviceSpec, GemmProblem, why_illegal
+from .._core import DeviceSpec, GemmProblem, LibraryAlgorithm, why_illegal
 from .record import Fingerprint, Record
 
 MAX_DISTANCE = 1.0  # log2: a factor of two along one axis. Beyond it the number of waves is another one altogether
@@ -91,7 +91,10 @@ class Index:
         followed_by: tuple[str, ...] = (),
         max_distance: float = MAX_DISTANCE,
     ) -> Match | None:
-        """The best record for the problem: exact, else the nearest whose config is legal for it here, else None."""
+        """The best record for the problem: exact, else the nearest whose config is legal for it here, else None.
+
+        An algorithm of the library's was found for one problem, and says nothing of a near one.
+        """
         found = self.exact(problem, device, followed_by=followed_by)
         if found is not None:
             return Match(found, True, 0.0, f"{found.basis} for this problem on this device")
@@ -100,6 +103,8 @@ class Index:
         reachable = [(distance, record) for distance, record in near if distance <= max_distance]
         # stable: of two equally near ones, measured before predicted ("m" < "p"), then the first learned
         for distance, record in sorted(reachable, key=lambda pair: (pair[0], pair[1].basis)):
+            if isinstance(record.choice, LibraryAlgorithm):
+                continue
             if record.choice is None or why_illegal(problem, record.choice, device) is None:
                 why = f"{record.basis} for {record.problem}, {distance:.2f} doublings away"
                 return Match(record, False, distance, why)

@@ -8,11 +8,13 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from .._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, KernelResources
+from .._core import Clocks, DeviceSpec, GemmConfig, GemmProblem, KernelResources, LibraryAlgorithm
+from ..cublaslt import Candidate, is_library_kernel
 from ..errors import RecordsError
 
 SCHEMA = "gemm_tuner.record/1"
 ATEN = "aten"  # the family that stands for the library kernel, in the place of a config's
+CUBLASLT = "cublaslt"  # the family that stands for an algorithm of the library's
 
 Basis = Literal["measured", "predicted"]
 Kind = Literal["trial", "winner"]
@@ -63,7 +65,8 @@ def aten_kernel(problem: GemmProblem) -> str:
 class Record:
     """One line of a records file.
 
-    `choice` is None for the library kernel (ATen). `latency_us` is None only for a trial that gave no time, and
+    `choice` is None for the library kernel (ATen), and one of the library's algorithms where that was timed by itself:
+    its `kernel` names the version that it belongs to. `latency_us` is None only for a trial that gave no time, and
     `reason` then says why. `spread` is relative to `latency_us` and is None where nothing was measured. `resources`
     are the compiler's own, where the candidate was compiled. `count` is how often the model runs the problem. `clocks`
     is what the GPU did when the choice was last timed, where it tells.
@@ -77,7 +80,7 @@ class Record:
 
     device: Fingerprint
     problem: GemmProblem
-    choice: GemmConfig | None
+    choice: Candidate | None
     kernel: str
     latency_us: float | None
     basis: Basis
@@ -122,7 +125,7 @@ class Record:
             "device": asdict(self.device),
             "problem": self.problem.to_dict(),
             "count": self.count,
-            "choice": {"family": ATEN} if self.choice is None else self.choice.to_dict(),
+            "choice": _choice_to_dict(self.choice),
             "kernel": self.kernel,
             "latency_us": self.latency_us,
             "spread": self.spread,
@@ -158,7 +161,7 @@ class Record:
             return cls(
                 device=_from_fields(Fingerprint, values["device"]),
                 problem=GemmProblem.from_dict(values["problem"]),
-                choice=None if choice.get("family") == ATEN else GemmConfig.from_dict(choice),
+                choice=_choice_from_dict(choice),
                 kernel=values["kernel"],
                 latency_us=values["latency_us"],
                 basis=values["basis"],
@@ -183,6 +186,21 @@ class Record:
             RuntimeError,
         ) as error:  # RuntimeError: text without a UTF-8 form
             raise RecordsError(f"it has a field that cannot be ({str(error).splitlines()[0]})") from None
+
+
+def _choice_to_dict(choice: Candidate | None) -> dict[str, Any]:
+    if choice is None:
+        return {"family": ATEN}
+    return {"family": CUBLASLT, **choice.to_dict()} if isinstance(choice, LibraryAlgorithm) else choice.to_dict()
+
+
+def _choice_from_dict(values: dict[str, Any]) -> Candidate | None:
+    family = values.get("family")
+    if family == ATEN:
+        return None
+    if family == CUBLASLT:
+        return LibraryAlgorithm.from_dict({name: value for name, value in values.items() if name != "family"})
+    return GemmConfig.from_dict(values)
 
 
 def _no_constant(name: str) -> float:
@@ -225,7 +243,9 @@ def _fault(record: Record) -> str | None:
         return f"basis must be measured or predicted, got {record.basis!r}"
     if record.kind not in ("trial", "winner"):
         return f"kind must be trial or winner, got {record.kind!r}"
-    if "::" not in record.kernel or record.kernel.startswith("aten::") != (record.choice is None):
+    is_library = isinstance(record.choice, LibraryAlgorithm), is_library_kernel(record.kernel)
+    is_aten = record.choice is None, record.kernel.startswith("aten::")
+    if "::" not in record.kernel or is_aten[0] != is_aten[1] or is_library[0] != is_library[1]:
         return f"kernel {record.kernel!r} does not go with choice {record.choice}"
     if record.latency_us is None and (record.kind == "winner" or not record.reason):
         return "only a trial that says its reason may have no latency_us"

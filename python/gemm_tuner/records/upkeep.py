@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._core import DeviceSpec, why_illegal
+from .._core import DeviceSpec, GemmProblem, LibraryAlgorithm, why_illegal, why_library_lacks
+from ..cublaslt import Candidate
 from .file import Contents, Line, Skipped, locked, read, write_atomically
 from .lookup import better, kernel_state
 from .record import Fingerprint, Record
@@ -98,11 +99,17 @@ def _verdict(line: Line, kernels: Collection[str], device: DeviceSpec | None, ve
     elif Fingerprint.of(device) != record.device:
         faults.append(f"its device says {record.device}, but that is {Fingerprint.of(device)}")
     elif record.kind == "winner" and record.choice is not None:
-        illegal = why_illegal(record.problem, record.choice, device)
+        illegal = _why_illegal(record.problem, record.choice, device)
         faults += [f"not legal on its device: {illegal}"] if illegal else []
     if record.basis == "predicted" and record.versions.gemm_tuner != version:
         notes.append(f"predicted by gemm_tuner {record.versions.gemm_tuner}, this is {version}")
     return Verdict(line.number, record, tuple(faults), tuple(notes))
+
+
+def _why_illegal(problem: GemmProblem, choice: Candidate, device: DeviceSpec) -> str | None:
+    if isinstance(choice, LibraryAlgorithm):
+        return why_library_lacks(problem)
+    return why_illegal(problem, choice, device)
 
 
 def _subject(record: Record) -> tuple[object, ...]:

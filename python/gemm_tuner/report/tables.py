@@ -9,10 +9,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .._core import DeviceSpec, GemmConfig, GemmProblem, KernelResources, Prediction
+from .._core import DeviceSpec, GemmProblem, KernelResources, LibraryAlgorithm, Prediction
+from ..cublaslt import Candidate
 from ..records import Fingerprint, Line, Versions
 from ..tuning import TuneResult
-from .totals import totals_of
+from .totals import Totals, totals_of
 
 if TYPE_CHECKING:
     from ..calibration import Calibration
@@ -22,7 +23,7 @@ NOTHING = "–"
 
 
 def tuned_table(result: TuneResult) -> Table:
-    """Per problem: the best Triton candidate and the library kernel, and which of the two was chosen."""
+    """Per problem: the best candidate and the library kernel, and which of the two was chosen."""
     totals = totals_of(result.outcomes)
     basis = "measured on" if result.basis == "measured" else "predicted, not measured, for"
     table = _table(f"{basis} {result.device}\n{_versions(result.versions)}", totals=True)
@@ -30,11 +31,11 @@ def tuned_table(result: TuneResult) -> Table:
     table.add_column("problem", f"{totals.problems} problems")
     table.add_column("dtype")
     table.add_column("layout")
-    table.add_column("best Triton config", no_wrap=True)
+    table.add_column("best candidate", no_wrap=True)
     table.add_column("its_us", justify="right")
     table.add_column("ATen_us", f"{totals.library_us:.0f}", justify="right")
     table.add_column("basis")
-    table.add_column("chosen", f"{totals.triton_wins} Triton, {totals.problems - totals.triton_wins} ATen")
+    table.add_column("chosen", _wins(totals))
     table.add_column("latency_us", f"{totals.latency_us:.0f}", justify="right")
     table.add_column("waves", justify="right")
     table.add_column("smem", justify="right")
@@ -50,7 +51,7 @@ def tuned_table(result: TuneResult) -> Table:
             _us(None if best is None else best.latency_us),
             _us(outcome.library_us),
             winner.basis,
-            "ATen" if winner.choice is None else "Triton",
+            _maker(winner.choice),
             _us(winner.latency_us),
             NOTHING if outcome.waves is None else f"{outcome.waves:.2f}",
             *_resources(None if best is None else best.resources),
@@ -159,13 +160,28 @@ def dtypes(problem: GemmProblem) -> str:
     return f"{name} tf32" if problem.precision == "tf32" else name
 
 
-def chosen(config: GemmConfig | None) -> str:
-    """The config in a few words (block, warps, stages, group, split); "ATen" where there is none."""
-    if config is None:
+def chosen(choice: Candidate | None) -> str:
+    """The config in a few words (block, warps, stages, group, split), or the library's algorithm in its own numbers;
+    "ATen" where there is neither."""
+    if choice is None:
         return "ATen"
+    if isinstance(choice, LibraryAlgorithm):
+        return str(choice)
+    config = choice
     split = f" split{config.split_k}" if config.split_k > 1 else ""
     block = f"{config.block_m}x{config.block_n}x{config.block_k}"
     return f"{block} w{config.num_warps} s{config.num_stages} g{config.group_m}{split}"
+
+
+def _maker(choice: Candidate | None) -> str:
+    if choice is None:
+        return "ATen"
+    return "cuBLASLt" if isinstance(choice, LibraryAlgorithm) else "Triton"
+
+
+def _wins(totals: Totals) -> str:
+    library = f", {totals.library_wins} cuBLASLt" if totals.library_wins else ""
+    return f"{totals.triton_wins} Triton{library}, {totals.problems - totals.triton_wins - totals.library_wins} ATen"
 
 
 def _table(title: str | None, *, totals: bool = False) -> Table:

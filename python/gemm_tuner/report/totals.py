@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .._core import GemmConfig, LibraryAlgorithm
 from ..settling import Outcome
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Times in microseconds, each problem counted as often as the model runs it."""
+    """Times in microseconds, each problem counted as often as the model runs it.
+
+    library_wins: of single algorithms of cuBLASLt's over what ATen calls.
+    """
 
     problems: int
     runs: int
     triton_wins: int
+    library_wins: int
     latency_us: float
     library_us: float
 
@@ -26,7 +31,8 @@ def totals_of(outcomes: Iterable[Outcome]) -> Totals:
     return Totals(
         problems=len(outcomes),
         runs=sum(each.winner.count for each in outcomes),
-        triton_wins=sum(each.winner.choice is not None for each in outcomes),
+        triton_wins=sum(isinstance(each.winner.choice, GemmConfig) for each in outcomes),
+        library_wins=sum(isinstance(each.winner.choice, LibraryAlgorithm) for each in outcomes),
         latency_us=sum(chosen_us),
         library_us=sum(each.library_us * each.winner.count for each in outcomes),
     )

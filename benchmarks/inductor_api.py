@@ -28,7 +28,7 @@ from typing import Any
 from torch_sources import FUNCTION, TorchSources, fetch, literal
 
 INDUCTOR = Path(__file__).parents[1] / "python" / "gemm_tuner" / "inductor"
-COMPAT = tuple(INDUCTOR / f"_compat{part}.py" for part in ("", "_lowering", "_rendering"))
+COMPAT = tuple(INDUCTOR / f"_compat{part}.py" for part in ("", "_choices", "_lowering", "_rendering"))
 CACHE = Path(tempfile.gettempdir()) / "gemm_tuner-torch-sources"
 HOOK, CHOOSE, GATE = "get_template_configs", "autotune_select_algorithm", "is_big_gpu"
 PREPROCESSING, SINGLE = "preprocessing_fns", "len(choices) == 1"

@@ -11,7 +11,7 @@ from ._core import GemmProblem, LibraryAlgorithm
 from .cublaslt import Candidate, promised_alignment
 from .in_use import RecordsInUse, Runner
 from .operand import Operand, Stored
-from .placement import placed
+from .placement import Placement, placed
 from .recorder import precision_of, problem_of
 from .sources import kernel_sources
 
@@ -33,11 +33,18 @@ class Ready(NamedTuple):
     divisors: Mapping[str, int]
 
     def __call__(
-        self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, **others: torch.Tensor
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        out: torch.Tensor | None = None,
+        **others: torch.Tensor,
     ) -> torch.Tensor | None:
         """The result; None where the memory of an operand is aligned less than torch's own is.
 
-        others: what else the problem has (residual, scale_a, scale_b), by its name.
+        out: where it is to be, however that lies. others: what else the problem has (residual, scale_a, scale_b), by
+        its name.
         """
         a = a.contiguous() if self.copies[0] else a
         b = b.contiguous() if self.copies[1] else b
@@ -45,9 +52,10 @@ class Ready(NamedTuple):
             return None
         bias = None if bias is None else self._dense("bias", bias)
         others = {name: self._dense(name, other) for name, other in others.items()}
-        c = torch.empty(self.sizes, dtype=self.dtype, device=a.device)
+        is_fit = out is not None and out.is_contiguous() and not self._is_off("c", out)
+        c = out if out is not None and is_fit else torch.empty(self.sizes, dtype=self.dtype, device=a.device)
         self.runner(a, b, c, bias, **others)
-        return c
+        return c if out is None or is_fit else out.copy_(c)
 
     def _is_off(self, name: str, operand: torch.Tensor) -> bool:
         return operand.data_ptr() % self.divisors.get(name, 1) != 0
@@ -97,32 +105,60 @@ def place_of(operand: torch.Tensor) -> Hashable:
 def _prepare(
     current: RecordsInUse, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, epilogue: str
 ) -> Ready | None:
+    problem = product_of_call(a, b, bias, epilogue)
+    return None if problem is None else made_ready(current, problem, a, b)
+
+
+def product_of_call(
+    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, epilogue: str = "none"
+) -> GemmProblem | None:
+    """The problem of a @ b + bias; None of an empty product, or of a size beyond what is tuned."""
     word = ("mm" if bias is None else "addmm") if a.dim() == 2 else ("bmm" if bias is None else "baddbmm")
     try:
-        problem = problem_of(word, a, b, a.dtype, epilogue)
-    except ValueError:  # an empty product, or a size beyond what is tuned
+        return problem_of(word, a, b, a.dtype, epilogue)
+    except ValueError:
         return None
-    return made_ready(current, problem, a, b)
 
 
 def made_ready(current: RecordsInUse, problem: GemmProblem, a: torch.Tensor, b: torch.Tensor) -> Ready | None:
     """What computes the problem on operands that lie as these do; None where ATen does."""
-    a_stored, b_stored = (
-        Operand(each.shape, each.stride(), int(each.storage_offset()), "").stored() for each in (a, b)
-    )
-    if not _is_reachable(problem, a_stored, b_stored):
+    work = Lying.of(problem, a, b)
+    if work is None:
         return None
-    runner = current.runner(problem, placed(problem, a_stored, b_stored), a.device.index or 0)
-    config = current.choices[problem].config
-    if runner is None or config is None:
-        return None
-    return Ready(
-        runner,
-        sizes=(*a.shape[:-1], b.shape[-1]),
-        dtype=getattr(torch, problem.out_dtype),
-        copies=(a_stored.is_copied, b_stored.is_copied),
-        divisors=_promised(problem, config),
-    )
+    runner = current.runner(problem, work.place, a.device.index or 0)
+    choice = current.choices[problem].config
+    return None if runner is None or choice is None else work.ready(runner, choice)
+
+
+class Lying(NamedTuple):
+    """A problem and its operands as they lie in memory. sizes: of the result."""
+
+    problem: GemmProblem
+    a: Stored
+    b: Stored
+    sizes: tuple[int, ...]
+
+    @staticmethod
+    def of(problem: GemmProblem, a: torch.Tensor, b: torch.Tensor) -> Lying | None:
+        """None where no kernel of this package may walk them."""
+        one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), "").stored() for each in (a, b))
+        sizes = (*a.shape[:-1], b.shape[-1])
+        return Lying(problem, one, other, sizes) if _is_reachable(problem, one, other) else None
+
+    @property
+    def place(self) -> Placement:
+        """What the runner is made for."""
+        return placed(self.problem, self.a, self.b)
+
+    def ready(self, runner: Runner, choice: Candidate) -> Ready:
+        """The runner of that choice, ready for calls."""
+        return Ready(
+            runner,
+            sizes=self.sizes,
+            dtype=getattr(torch, self.problem.out_dtype),
+            copies=(self.a.is_copied, self.b.is_copied),
+            divisors=_promised(self.problem, choice),
+        )
 
 
 def _promised(problem: GemmProblem, choice: Candidate) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class Graph:
         """What is called, in order: names of Triton kernels, and of library kernels such as `extern_kernels.mm`."""
         found = re.findall(r"^\s+(?:\w+ = )?(extern_kernels\.\w+|\w+(?=\.run\())\b", self.source, re.MULTILINE)
         return tuple(found)
+
+    @cached_property
+    def own(self) -> tuple[dict[str, Any], ...]:
+        """Configs of our own kernels that are run through the op, in order, as dicts."""
+        return tuple(map(json.loads, re.findall(r"gemm_tuner\.run_config\.out\(.*config='([^']+)'", self.source)))
 
     @property
     def extern(self) -> tuple[str, ...]:

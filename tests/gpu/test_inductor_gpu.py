@@ -187,6 +187,43 @@ def test_a_recorded_config_is_what_runs(dtype: str, tmp_path: Path) -> None:
     torch.testing.assert_close(result.float(), expected, rtol=tolerance(problem), atol=tolerance(problem))
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+@pytest.mark.parametrize("family", ["split_k", "stream_k", "persistent", "persistent_tma"])
+def test_a_recorded_kernel_that_inductor_lacks_is_what_runs(family: str, cuda_graphs: bool, tmp_path: Path) -> None:
+    """Called by the code that Inductor wrote, by itself and in a CUDA graph."""
+    from torch._inductor.utils import run_and_get_code
+
+    here = gt.device()
+    problem = gt.GemmProblem(m=1000, n=1040, k=2048)
+    tile = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
+    more: dict[str, Any] = {"split_k": 3} if family == "split_k" else {"ctas": here.available_sms}
+    config = tile.replace(family=family, **more)
+    illegal = gt.why_illegal(problem, config, here)
+    if illegal is not None:
+        pytest.skip(illegal)
+    given = operands(problem, "cuda")
+    expected = in_float32(problem, given).relu()
+    with fresh_inductor(tmp_path), gt.enabled(record(problem, here, config), policy="lookup") as report:
+        run = torch.compile(lambda a, b: torch.relu(a @ b), dynamic=False, options={"triton.cudagraphs": cuda_graphs})
+        result, code = run_and_get_code(run, *given)
+        results = [result.clone(), *(run(*given).clone() for _ in range(3))]  # a warm-up, the capture, its replays
+    assert [each.problem for each in report.hits] == [problem] and report.left == []
+    (graph,) = (Graph(text, is_backward=False) for text in code)
+    assert graph.own == (config.to_dict(),)
+    assert not graph.gemms and not graph.extern
+    assert_launched(config)
+    for each in results:
+        torch.testing.assert_close(each.float(), expected, rtol=tolerance(problem), atol=tolerance(problem))
+
+
+def assert_launched(config: gt.GemmConfig) -> None:
+    """The op has made that config's kernels ready, and nothing has sent it to ATen."""
+    from gemm_tuner import config_op
+
+    made = [ready for (text, *_), ready in config_op._runs.ready.items() if text == config_op.to_text(config)]
+    assert made and not any(isinstance(each, str) for each in made), made
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_linear_layer_and_its_backward(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from torch import nn
 
 import gemm_tuner as gt
 from doubles.graphs import Graph, TritonGemm
-from gemm_tuner.inductor.plan import without_record
+from gemm_tuner.inductor.plan import own_of, without_record
 from gemm_tuner.inductor.session import Report
 from gemm_tuner.records import Fingerprint, Record, Versions
 from gemm_tuner.sources import kernel_id
@@ -47,7 +47,7 @@ def record(problem: gt.GemmProblem, device: gt.DeviceSpec, choice: gt.GemmConfig
         device=Fingerprint.of(device),
         problem=problem,
         choice=choice,
-        kernel=f"aten::{problem.op}" if choice is None else kernel_id("tiled"),
+        kernel=f"aten::{problem.op}" if choice is None else kernel_id(choice.family),
         latency_us=1.0,
         basis="predicted",
         kind="winner",
@@ -89,7 +89,8 @@ def wins(winner: gt.GemmConfig | None) -> Callable[[object], float]:
 
 
 def race(problem: gt.GemmProblem, device: gt.DeviceSpec, top_k: int = 4) -> tuple[gt.GemmConfig, ...]:
-    return without_record(problem, problem, device, "measure", top_k, evidence=lambda *_: None).configs
+    own = own_of(problem, device, is_fusable=True)
+    return without_record(problem, problem, device, "measure", top_k, evidence=lambda *_: None, own=own).configs
 
 
 def fresh_process(script: str, **environment: str) -> Any:

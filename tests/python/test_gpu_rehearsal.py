@@ -65,6 +65,13 @@ def test_a_linear_layer_and_its_backward(gpu: VirtualGpu, tmp_path: Path) -> Non
     assert [graph.is_backward for graph in gpu.graphs] == [False, True] * 2
 
 
+def test_a_kernel_that_inductor_lacks(gpu: VirtualGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(test_inductor_gpu, "assert_launched", lambda _: None)
+    monkeypatch.setattr(gt, "device", lambda: gpu.spec)
+    test_inductor_gpu.test_a_recorded_kernel_that_inductor_lacks_is_what_runs("persistent_tma", False, tmp_path)
+    assert len(gpu.graphs) == 1 and not gpu.clock.gemms
+
+
 def test_the_backend_by_name(gpu: VirtualGpu, tmp_path: Path) -> None:
     test_inductor_gpu.test_the_backend_by_name(tmp_path)
 

@@ -14,8 +14,10 @@ from gemm_tuner.inductor.plan import (
     from_record,
     nearest,
     no_tensor_cores,
+    own_of,
     padding_pays,
     served_winners,
+    weighed,
     without_record,
 )
 from gemm_tuner.records import Fingerprint, Record, Versions
@@ -142,17 +144,81 @@ def test_the_evidence_is_the_compilers() -> None:
     assert no_tensor_cores(PROBLEM.replace(a_dtype="float32", b_dtype="float32", out_dtype="float32"), RTX_3060) is None
 
 
-def test_a_family_without_a_template_gives_way_to_the_best_that_has_one() -> None:
+def test_where_only_templates_count_another_family_gives_way_to_the_best_that_has_one() -> None:
     winner = record(SPLIT, 80.0)
     trials = [record(None, 100.0, "trial"), record(SPLIT, 80.0, "trial"), record(TILED, 90.0, "trial")]
-    assert served_winners([*trials, winner])[0].choice == TILED
+    assert served_winners([*trials, winner], "not offered")[0].choice == TILED
     slow = [*trials[:2], record(TILED, 99.0, "trial")]
-    (kept,) = served_winners([*slow, winner])
+    (kept,) = served_winners([*slow, winner], "not offered for sizes that are hints")
     assert kept.choice is None
     assert kept.latency_us == 100.0
-    assert "split_k" in kept.reason
-    assert served_winners([winner])[0].choice is None
-    assert served_winners([record(TILED)])[0].choice == TILED
+    assert kept.reason == "split_k won, which is not offered for sizes that are hints"
+    assert served_winners([winner], "not offered")[0].choice is None
+    assert served_winners([record(TILED)], "not offered")[0].choice == TILED
+
+
+def test_a_record_of_another_family_is_followed_as_the_problem_is_whatever_a_template_would_load() -> None:
+    plan = from_record(record(SPLIT), PROBLEM.replace(m=1, n=1), RTX_3060)
+    assert plan.configs == (SPLIT,) and plan.is_settled
+    too_big = SPLIT.replace(block_m=256, block_n=256, block_k=128)
+    assert from_record(record(too_big), PROBLEM, RTX_3060).library
+
+
+DEEP = GemmProblem(m=16, n=512, k=4096)  # few tiles of long sums: for split_k
+
+
+def test_the_best_of_another_family_races_where_it_is_predicted_to_win_by_the_margin() -> None:
+    own = own_of(DEEP, RTX_3060, is_fusable=False)
+    without = without_record(DEEP, DEEP, RTX_3060, "measure", 4, evidence=fit).configs
+    first, *others = without_record(DEEP, DEEP, RTX_3060, "measure", 4, evidence=fit, own=own).configs
+    assert {config.family for config in without} == {"tiled"}
+    assert first.family == "split_k" and tuple(others) == without[:3]
+    beside = [config for config in space(DEEP, RTX_3060) if config.family != "tiled"]
+    assert rank(DEEP, RTX_3060, configs=beside)[0].config == first
+    best_tiled = rank(DEEP, RTX_3060, configs=list(without))[0].latency_us
+    gain_us = best_tiled * (1 - MARGIN) - rank(DEEP, RTX_3060, configs=[first])[0].latency_us
+    assert gain_us > 0
+    dear = replace(own, unfused_us=gain_us + 0.01)  # more than it wins is lost where nothing is fused into it
+    assert without_record(DEEP, DEEP, RTX_3060, "measure", 4, evidence=fit, own=dear).configs == without
+    cheap = replace(own, unfused_us=gain_us - 0.01)
+    assert without_record(DEEP, DEEP, RTX_3060, "measure", 4, evidence=fit, own=cheap).configs[0] == first
+    # where the tiles fill the device already, no other family has anything to gain
+    wide = own_of(PROBLEM, RTX_3060, is_fusable=False)
+    plan = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit, own=wide)
+    assert plan == without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit)
+
+
+def test_predict_may_choose_another_family() -> None:
+    own = own_of(DEEP, RTX_3060, is_fusable=False)
+    raced = without_record(DEEP, DEEP, RTX_3060, "measure", 4, evidence=fit, own=own).configs[0]
+    (best,) = rank(DEEP, RTX_3060, configs=[raced])
+    wins = best.latency_us < predict_library(DEEP, RTX_3060) * (1 - MARGIN)
+    plan = without_record(DEEP, DEEP, RTX_3060, "predict", 4, evidence=fit, own=own)
+    assert plan.is_settled
+    assert plan.configs == ((raced,) if wins else ())
+
+
+def test_a_near_record_of_another_family_races_too_where_it_is_offered() -> None:
+    own = own_of(PROBLEM, RTX_3060, is_fusable=True)
+    near = record(SPLIT)
+    ranked = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit).configs
+    plan = without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=near, own=own)
+    assert plan.configs == (SPLIT, *ranked[:3])
+    assert without_record(PROBLEM, PROBLEM, RTX_3060, "measure", 4, evidence=fit, near=near).configs == ranked
+
+
+def test_what_is_not_fused_costs_a_pass_over_the_result() -> None:
+    assert own_of(PROBLEM, RTX_3060, is_fusable=False).unfused_us == 0
+    own = own_of(PROBLEM, RTX_3060, is_fusable=True)
+    read_and_written = 2 * PROBLEM.m * PROBLEM.n * 2
+    assert own.unfused_us == pytest.approx(read_and_written / (RTX_3060.bandwidth_gbs * 1e3))
+    split, tiled, slow = record(SPLIT, 80.0), record(TILED, 80.0 + 0.9 * own.unfused_us), record(TILED, 200.0)
+    assert weighed(split, tiled, own) is tiled
+    assert weighed(split, slow, own) is split
+    assert weighed(split, tiled, replace(own, unfused_us=0.0)) is split
+    assert weighed(split, record(None, 80.0), own) is split  # ATen's kernel fuses nothing either
+    assert weighed(split, replace(tiled, basis="measured"), own) is split  # a guess is not compared with a fact
+    assert weighed(split, None, own) is split
 
 
 def test_padding_pays_where_alignment_does_and_copies_are_small() -> None:

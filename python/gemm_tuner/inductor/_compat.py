@@ -194,6 +194,12 @@ def followers() -> tuple[str, ...]:
     return tuple(sorted({_operator(user.target) for user in users if user.op == "call_function"}))
 
 
+def is_fusable() -> bool:
+    """Is the product that is being lowered used by an operator that a template could have in its own kernel?"""
+    users = getattr(V.graph.current_node, "users", ())
+    return any(torch.Tag.pointwise in getattr(user.target, "tags", ()) for user in users)
+
+
 def _operator(target: Any) -> str:
     return str(getattr(target, "overloadpacket", target)).rpartition(".")[2]
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from .._core import GemmProblem
+from .._core import GemmConfig, GemmProblem
 from ..records import Record
+from ..sources import kernel_id
 from ..tuning import present_versions
-from . import _compat
+from . import _compat, _compat_choices
 from .learning import Offer, Race, records_of
-from .plan import Plan
+from .plan import Plan, is_own, why_unbuilt
 from .session import Options, Session, Target
 
 log = logging.getLogger("gemm_tuner")
@@ -77,25 +78,36 @@ class Tuned:
         if base is None and asked.problem.op == "mm" and ("decompose_k" in template_choices or _compat.not_served()):
             base = _compat.omitted_base(self, kernel_inputs)
         computed = asked.problem if base is None else _compat.computed(asked.problem, base)
-        plan, race = self._plan(asked, computed)
+        plan, race = self._plan(asked, computed, kernel_inputs)
         if not plan.configs and not _compat.library_is_allowed():
             self.session.leave(f"{asked.problem}: max_autotune_gemm_backends has no ATEN, which is to stay")
             return None
         offers = [_noted(choice, Offer(asked.problem, None, choice.template.uid), race, plan) for choice in library]
         if base is not None and plan.configs:
-            unknown = _compat.unknown_parameters(base)
-            if unknown:
-                self.session.leave(f"{base.template.name} has parameters {', '.join(unknown)}: ATen is kept")
-                return offers
-            _, _, k = kernel_inputs.mnk_symbolic()
-            kernel = _compat.template_id(base.template)
+            made = {config: self._made(asked.problem, config, base, kernel_inputs) for config in plan.configs}
             offers += [
-                _noted(_compat.choice_with(base, config, k), Offer(asked.problem, config, kernel), race, plan)
-                for config in plan.configs
+                _noted(choice, Offer(asked.problem, config, kernel), race, plan)
+                for config, (choice, kernel) in made.items()
+                if choice is not None
             ]
         return offers
 
-    def _plan(self, asked: _compat.Asked, computed: GemmProblem) -> tuple[Plan, Race]:
+    def _made(self, problem: GemmProblem, config: GemmConfig, base: Any, kernel_inputs: Any) -> tuple[Any, str]:
+        """Inductor's choice for the config, and the id of its kernel. No choice where it cannot be made."""
+        if is_own(config):
+            unbuilt = why_unbuilt(problem, config, self.aim.device)
+            if unbuilt is not None:
+                self.session.say(f"{problem}: {config} is not offered: {unbuilt}")
+                return None, ""
+            return _compat_choices.choice_of(base, config), kernel_id(config.family)
+        unknown = _compat.unknown_parameters(base)
+        if unknown:
+            self.session.leave(f"{base.template.name} has parameters {', '.join(unknown)}: ATen is kept")
+            return None, ""
+        _, _, k = kernel_inputs.mnk_symbolic()
+        return _compat.choice_with(base, config, k), _compat.template_id(base.template)
+
+    def _plan(self, asked: _compat.Asked, computed: GemmProblem, kernel_inputs: Any) -> tuple[Plan, Race]:
         """One plan for one product, however often the hook is called for it."""
         key = (_compat.product(), asked.problem)
         if key not in self._plans:
@@ -107,7 +119,9 @@ class Tuned:
                 widest_alignment=asked.widest_alignment,
                 kernels=_compat.template_ids(),
                 followed_by=followed_by,
+                is_fusable=_compat.is_fusable(),
                 is_hint=asked.is_hint,
+                why_not_own=_compat_choices.why_not(kernel_inputs, asked.problem.op, is_hint=asked.is_hint),
             )
             race = Race(asked.problem, followed_by, self.session.padded_from(asked.problem))
             self._plans[key] = (plan, race)
@@ -173,7 +187,7 @@ class Tuned:
                 _compat.watch(
                     choice, functools.partial(race.choose, offer), keeps_unfused=self._keeps_unfused(plan, race)
                 )
-                _compat.mark_cache_key(choice, f"sms={self.aim.device.available_sms}")
+                _compat.mark_cache_key(choice, f"{offer.kernel}-sms={self.aim.device.available_sms}")
         return kept
 
     def _settled(self, noted: list[tuple[Any, Offer]], plan: Plan) -> list[Any]:

@@ -20,13 +20,13 @@ log = logging.getLogger("gemm_tuner")
 def aim(session: Session, model: Any, inputs: Any) -> Target | None:
     """The device that the graph is to be tuned for; None where it is not for a GPU, or covered already."""
     try:
-        from . import _compat
+        from . import _compat, _compat_choices
         from .choices import Tuned
 
         gpu = None if isinstance(_compat.current_choices(), Tuned) else _compat.gpu_of(model, inputs)
         if gpu is None:
             return None
-        missing = _compat.missing_names(_compat.PRIVATE_NAMES)
+        missing = _compat.missing_names(_compat.PRIVATE_NAMES + _compat_choices.PRIVATE_NAMES)
         if missing:
             raise RuntimeError(f"this torch has no {', '.join(missing)}")
         return target(session.options, _device_here(gpu.index))

@@ -22,6 +22,8 @@ from .plan import Plan
 log = logging.getLogger("gemm_tuner")
 
 LEARNED = "learned.jsonl"  # in the cache folder: what compiling has measured
+NO_OP = "of a family that Inductor has no template for"  # why a record is not followed where only templates count
+ALONE = "of a family that nothing is fused into"
 _KEY_DIGITS = 16
 
 
@@ -136,7 +138,7 @@ class Session:
         self._lock = threading.RLock()
         self._given = sorted(record.to_json() for record in given.records)
         self._learned: list[Record] | None = None
-        self._indices: dict[frozenset[str], Index] = {}
+        self._indices: dict[tuple[frozenset[str], str | None], Index] = {}
         self._padded: dict[GemmProblem, tuple[int, int, int]] = {}
         self._said: set[str] = set()
 
@@ -152,6 +154,7 @@ class Session:
             "device": aim.device.to_dict(),
             "here": aim.is_here,
             "records": self._given,
+            "kernels": sorted(current_kernels()),
         }
         text = json.dumps(parts, sort_keys=True, default=lambda value: value.to_dict())
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
@@ -165,16 +168,23 @@ class Session:
         widest_alignment: int = 1,
         kernels: frozenset[str],
         followed_by: tuple[str, ...] = (),
+        is_fusable: bool = False,
         is_hint: bool = False,
+        why_not_own: str | None = NO_OP,
     ) -> Plan:
         """The plan for one product, noted in the report.
 
         computed: the problem as Inductor's template computes it, which may use IEEE float32 where ATen uses TF32.
         widest_alignment: of either operand, which decides what a kernel of Inductor's needs.
-        kernels: the ids of Inductor's templates as installed. followed_by: the operators that use the product.
+        kernels: the ids of Inductor's templates as installed. followed_by: the operators that use the product;
+        is_fusable: a template could have one of them in its kernel. why_not_own: why this package's own kernels are not
+        offered, None where they are.
         """
-        index = self._index(kernels)
+        index = self._index(kernels, why_not_own)
+        own = None if why_not_own else planning.own_of(problem, aim.device, is_fusable=is_fusable)
         record = index.exact(problem, aim.device, followed_by=followed_by)
+        if record is not None and own is not None and record.followed_by != followed_by:
+            record = self._weighed(record, own, self._index(kernels, ALONE).exact(problem, aim.device))
         close = None
         wide = computed.replace(alignment=max(computed.alignment, widest_alignment))
         if record is not None:
@@ -194,6 +204,7 @@ class Session:
                 self.options.top_k,
                 evidence=planning.no_tensor_cores,
                 near=match.record if match else None,
+                own=own,
             )
         decision = Decision(problem, plan, is_hint, close)
         with self._lock:
@@ -201,11 +212,18 @@ class Session:
         log.info("%s", decision)
         return plan
 
+    def _weighed(self, record: Record, own: planning.Own, alone: Record | None) -> Record:
+        """The record, or the one that speaks where only templates count. Both timed the product alone."""
+        followed = planning.weighed(record, alone, own)
+        if followed is not record:
+            self.say(f"{record.problem}: {record.choice} is the fastest alone, but nothing would be fused into it")
+        return followed
+
     def decide_padding(
         self, problem: GemmProblem, padded: GemmProblem, aim: Target, kernels: frozenset[str]
     ) -> bool | None:
         """Is the problem to be padded? None where that must be measured, and may be."""
-        index = self._index(kernels)
+        index = self._index(kernels, NO_OP)
         # a product that stands alone now may be fused with its bias, or with another product, before it is lowered
         alike = ("mm", "addmm", "mm_plus_mm") if problem.op in ("mm", "addmm") else ("bmm", "baddbmm")
         if any(index.exact(problem.replace(op=op), aim.device) is not None for op in alike):
@@ -257,12 +275,13 @@ class Session:
             self.report.left.append(why)
         self.say(why)
 
-    def _index(self, kernels: frozenset[str]) -> Index:
+    def _index(self, kernels: frozenset[str], why_not_own: str | None) -> Index:
+        key = (kernels, why_not_own)
         with self._lock:
-            if kernels not in self._indices:
-                known = planning.served_winners([*self.options.records, *self._known()])
-                self._indices[kernels] = Index(known, kernels=current_kernels() | kernels)
-            return self._indices[kernels]
+            if key not in self._indices:
+                winners = planning.served_winners([*self.options.records, *self._known()], why_not_own)
+                self._indices[key] = Index(winners, kernels=current_kernels() | kernels)
+            return self._indices[key]
 
     def _known(self) -> list[Record]:
         if self._learned is None:

@@ -1,4 +1,5 @@
-"""Launches each kernel family once on operands of odd sizes, in float16 and float32, and compares with float64.
+"""Launches each kernel family on operands of odd sizes, in float16, float32, int8 and scaled float8, with a residual
+and without one, and compares with float64.
 
     python benchmarks/gpu/every_family.py [--planted]
 
@@ -24,6 +25,7 @@ import gemm_tuner as gt
 from gemm_tuner.errors import GemmTunerError
 from gemm_tuner.in_use import in_use
 from gpu.native import loaded
+from gpu.op_calls import Call
 from gpu.op_cases import (
     CONFIGS,
     Case,
@@ -31,18 +33,20 @@ from gpu.op_cases import (
     assert_close,
     compile_ahead,
     each_family,
-    in_float64,
     naming,
     operands,
     problem_of,
 )
 
-# odd sizes; rows that a copy engine can fetch, but no multiple of a tile; a batch
+# odd sizes; rows that a copy engine can fetch, but no multiple of a tile; batches of both
 VARIETIES = (
     Variety(77, 91, 131, has_bias=True, activation="silu"),
-    Variety(72, 40, 136, has_bias=True, activation="gelu"),
-    Variety(67, 45, 101, batch=2),
+    Variety(72, 40, 136, has_bias=True, activation="gelu", has_residual=True),
+    Variety(67, 45, 101, batch=2, has_residual=True),
+    Variety(40, 56, 72, batch=3, lies="b_shared"),
 )
+INTEGERS = Variety(80, 48, 144, out="int32")
+SCALED = Variety(80, 48, 144, has_bias=True, scaling="row", out="bfloat16")
 PLANTED = Case("tiled", "float16", "nn", Variety(64, 64, 64))
 NOBODYS = 16  # an address in the first page, which is never allocated
 
@@ -52,6 +56,8 @@ def cases() -> Iterator[Case]:
     for variety in VARIETIES:
         yield from each_family("float16", "tn", variety)
         yield from each_family("float32", "nt", variety)
+    yield from each_family("int8", "nn", INTEGERS)
+    yield from each_family("float8_e4m3fn", "nt", SCALED)
 
 
 def plant(spec: gt.DeviceSpec, device: str) -> None:
@@ -65,24 +71,21 @@ def plant(spec: gt.DeviceSpec, device: str) -> None:
 
 def launch(spec: gt.DeviceSpec, device: str) -> list[str]:
     """What each case came to, in a sentence where it is not right."""
-    ready = [(case, operands(case, device)) for case in cases()]
-    problems = [problem_of(*given, case.variety.activation) for case, given in ready]
-    configs = [CONFIGS[case.family] for case, _ in ready]
-    compile_ahead(list(zip(problems, configs, strict=True)), spec)
+    calls = [Call.of(case, device) for case in cases()]
+    compile_ahead([(call.problem, call.case.config) for call in calls], spec)
     wrong: list[str] = []
-    for (case, given), problem, config in zip(ready, problems, configs, strict=True):
+    for call in calls:
+        case, problem, config = call.case, call.problem, call.case.config
         if gt.why_illegal(problem, config, spec) is not None:
             continue
         with gt.use_records(naming([problem], config, spec)):
-            result = gt.matmul(*given, case.variety.activation)
+            result = call.result()
             chosen = in_use().choices.get(problem)
         if chosen is None or chosen.config != config:
             wrong.append(f"{case}: {chosen.why if chosen else 'the op never met it'}")
             continue
-        a, b, bias = given  # compared on the host: no kernel but ours is to be checked
-        want = in_float64(a.cpu(), b.cpu(), None if bias is None else bias.cpu(), case.variety.activation)
         try:
-            assert_close(result.cpu(), want, problem, case)
+            assert_close(result.cpu(), call.wanted(), problem, case)
         except AssertionError as error:
             wrong.append(str(error))
     return wrong

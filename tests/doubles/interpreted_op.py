@@ -98,10 +98,12 @@ class AnyRecords(RecordsInUse):
 
 
 @contextmanager
-def tuned_on_cpu(records: Iterable[Record] | gt.GemmConfig = (), *, on_miss: OnMiss = "aten") -> Iterator[Interpreted]:
-    """Inside the block the op treats CPU tensors as it treats CUDA's, on a doubled RTX 3060.
+def tuned_on_cpu(
+    records: Iterable[Record] | gt.GemmConfig = (), *, on_miss: OnMiss = "aten", device: gt.DeviceSpec = DEVICE
+) -> Iterator[Interpreted]:
+    """Inside the block the op treats CPU tensors as it treats CUDA's, on a doubled RTX 3060 or another device.
 
-    records: those in use, or the config of every problem.
+    records: those in use, or the config of every problem, which then is the RTX 3060's.
     """
     seen = Interpreted()
     library = torch.library.Library("gemm_tuner", "IMPL")
@@ -112,7 +114,7 @@ def tuned_on_cpu(records: Iterable[Record] | gt.GemmConfig = (), *, on_miss: OnM
     if isinstance(records, gt.GemmConfig):
         used: RecordsInUse = AnyRecords(records, seen)
     else:
-        used = RecordsInUse(records, on_miss, device_of=lambda ordinal: DEVICE, runner_of=seen.runner_of)
+        used = RecordsInUse(records, on_miss, device_of=lambda ordinal: device, runner_of=seen.runner_of)
     put_in_use(used)
     try:
         yield seen

@@ -20,6 +20,13 @@ from gemm_tuner.tuning import present_versions
 
 LAYOUTS = ("nn", "nt", "tn", "tt")
 DTYPES = ("float16", "bfloat16", "float32", "tf32")  # the last: float32 where torch allows TF32
+# the first adds up in int32, the others come with scales, the last has an A of float8_e4m3fn and a B of float8_e5m2
+QUANTIZED_DTYPES = ("int8", "scaled_int8", "float8_e4m3fn", "float8_e5m2", "float8_mixed")
+_OPERANDS = {
+    "tf32": ("float32", "float32"),
+    "scaled_int8": ("int8", "int8"),
+    "float8_mixed": ("float8_e4m3fn", "float8_e5m2"),
+}
 PREDICTED_US = 1.0  # of records that are there to name a kernel: nobody has timed it
 _TILE = gt.GemmConfig(block_m=32, block_n=32, block_k=32, num_warps=4, num_stages=3)
 CONFIGS = {
@@ -29,6 +36,7 @@ CONFIGS = {
     "persistent": _TILE.replace(family="persistent", ctas=5),
     "persistent_tma": _TILE.replace(family="persistent_tma", ctas=5),
 }
+_OF_BYTES = {"block_m": 64, "block_k": 64}  # where elements are a byte wide: what Hopper's warp groups multiply
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,
     "relu": torch.relu,
@@ -43,7 +51,8 @@ class Variety:
     """What a call has besides its family, dtype and layout. batch: 0 for matrices.
 
     lies: how the operands lie in memory. "padded": rows are `PADDING` elements longer, and begin that far in;
-    "scattered": every other element of a row, which no layout describes.
+    "scattered": every other element of a row, which no layout describes; "a_shared", "b_shared": one matrix for the
+    whole batch. scaling: tensor or row, where there are scales. out: the result's dtype, where it is not the operands'.
     """
 
     m: int
@@ -53,14 +62,18 @@ class Variety:
     lies: str = "tight"
     has_bias: bool = False
     activation: str = "none"
+    has_residual: bool = False
+    scaling: str = "none"
+    out: str = ""
 
     def __str__(self) -> str:
         batch = f"{self.batch}x" if self.batch else ""
-        ending = [self.lies, *["bias"] * self.has_bias, *[self.activation] * (self.activation != "none")]
+        words = (self.scaling, "bias" * self.has_bias, self.activation, "residual" * self.has_residual, self.out)
+        ending = [self.lies, *(word for word in words if word not in ("", "none"))]
         return f"{batch}{self.m}x{self.n}x{self.k}-{'-'.join(ending)}"
 
 
-PADDING = 8  # elements: of every dtype a multiple of 16 bytes, which keeps the alignment
+PADDING = 16  # elements: of every dtype a multiple of 16 bytes, which keeps the alignment
 VARIETIES = (
     Variety(192, 136, 264, has_bias=True, activation="gelu"),
     Variety(200, 264, 520, lies="padded", activation="relu"),
@@ -71,6 +84,21 @@ VARIETIES = (
     Variety(1, 136, 264),
     Variety(136, 1, 264, has_bias=True),
     Variety(56, 48, 104, lies="scattered"),
+    Variety(104, 72, 136, has_residual=True),
+    Variety(61, 83, 109, lies="padded", has_bias=True, activation="gelu_tanh", has_residual=True),
+    Variety(40, 72, 104, batch=4, lies="b_shared", has_bias=True),
+    Variety(64, 24, 136, batch=2, lies="a_shared", activation="silu", has_residual=True),
+)
+# likewise, of operands with scales; by tensor and by row in turn, also of those that a copy engine can fetch
+QUANTIZED = (
+    Variety(176, 144, 272, has_bias=True, scaling="tensor", out="bfloat16"),
+    Variety(160, 208, 528, lies="padded", scaling="row", out="float16"),
+    Variety(77, 91, 131, has_bias=True, scaling="tensor", out="float32"),
+    Variety(99, 65, 197, lies="padded", has_bias=True, scaling="row", out="bfloat16"),
+    Variety(80, 48, 144, lies="scattered", scaling="tensor", out="float16"),
+    Variety(1, 144, 272, scaling="row", out="float32"),
+    Variety(136, 1, 264, has_bias=True, scaling="tensor", out="float16"),
+    Variety(96, 112, 208, has_bias=True, scaling="row", out="float32"),
 )
 
 
@@ -87,24 +115,64 @@ class Case:
         return f"{self.family}-{self.dtype}-{self.layout}-{self.variety}"
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        made: torch.dtype = getattr(torch, "float32" if self.dtype == "tf32" else self.dtype)
+    def dtypes(self) -> tuple[torch.dtype, torch.dtype]:
+        """Of A and of B."""
+        one, other = _OPERANDS.get(self.dtype, (self.dtype, self.dtype))
+        return getattr(torch, one), getattr(torch, other)
+
+    @property
+    def out_dtype(self) -> torch.dtype:
+        """Of the result, and of what is added to it."""
+        made: torch.dtype = getattr(torch, self.variety.out) if self.variety.out else self.dtypes[0]
         return made
+
+    @property
+    def config(self) -> gt.GemmConfig:
+        """What a record is to name for it."""
+        of_family = CONFIGS[self.family]
+        return of_family.replace(**_OF_BYTES) if self.dtypes[0].itemsize == 1 else of_family
 
 
 def cases(*, every: bool) -> list[Case]:
-    """Every family, dtype and layout, each with one variety, the next one in turn; with all of them where `every`."""
+    """Every family, dtype and layout, each with one variety, the next one in turn; with all of them where `every`.
+
+    Of quantised operands two layouts each, one scaled by tensor and one by row; all of them where `every`.
+    """
     products = list(itertools.product(FAMILIES, DTYPES, LAYOUTS))
+    quantized = list(itertools.product(FAMILIES, QUANTIZED_DTYPES, LAYOUTS))
     if every:
-        return [Case(*product, variety) for product in products for variety in VARIETIES]
-    return [Case(*product, _in_turn(index, product[0])) for index, product in enumerate(products)]
+        return [
+            *(Case(*product, variety) for product in products for variety in VARIETIES),
+            *(_quantized(*product, variety) for product in quantized for variety in QUANTIZED),
+        ]
+    return [
+        *(Case(*product, _in_turn(VARIETIES, index, product[0], 8)) for index, product in enumerate(products)),
+        *(
+            _quantized(
+                family, dtype, LAYOUTS[(i + j + turn) % 4], _in_turn(QUANTIZED, 2 * (5 * i + j) + turn, family, 16)
+            )
+            for i, family in enumerate(FAMILIES)
+            for j, dtype in enumerate(QUANTIZED_DTYPES)
+            for turn in (0, 1)
+        ),
+    ]
 
 
-def _in_turn(index: int, family: str) -> Variety:
-    # the copy engine wants rows that begin at multiples of 16 bytes, and fetches no batches
-    of = [each for each in VARIETIES if each.m % 8 == each.n % 8 == each.k % 8 == each.batch == 0]
-    varieties = of if family == "persistent_tma" else VARIETIES
-    return varieties[index % len(varieties)]
+def takes(family: str, variety: Variety, aligned: int = 8) -> bool:
+    """Can the family walk such operands? The copy engine wants rows that begin at multiples of 16 bytes, which are as
+    many elements as `aligned`."""
+    return family != "persistent_tma" or all(size % aligned == 0 for size in (variety.m, variety.n, variety.k))
+
+
+def _in_turn(varieties: tuple[Variety, ...], index: int, family: str, aligned: int) -> Variety:
+    taken = [each for each in varieties if takes(family, each, aligned)]
+    return taken[index % len(taken)]
+
+
+def _quantized(family: str, dtype: str, layout: str, variety: Variety) -> Case:
+    if dtype == "int8":
+        variety = replace(variety, has_bias=False, scaling="none", out="int32")
+    return Case(family, dtype, layout, variety)
 
 
 Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
@@ -113,27 +181,65 @@ Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 def operands(case: Case, device: str) -> Operands:
     """A, B and the bias: numbers between -1 and 1, for which tolerances are made; the same every time."""
     given, draw = case.variety, torch.Generator().manual_seed(case.variety.m + case.variety.k)
-    front = (given.batch,) if given.batch else ()
+    a_dtype, b_dtype = case.dtypes
 
-    def stored(rows: int, columns: int, side: str) -> torch.Tensor:
-        shape = (*front, rows, columns) if side == "n" else (*front, columns, rows)
-        made = lain((torch.rand(shape, generator=draw) * 2 - 1).to(device, case.torch_dtype), given.lies)
+    def stored(rows: int, columns: int, side: str, dtype: torch.dtype, lies: str) -> torch.Tensor:
+        shape = (*front_of(given), *((rows, columns) if side == "n" else (columns, rows)))
+        made = lain(_drawn(shape, dtype, draw, is_exact=case.dtype == "int8").to(device), lies)
         return made if side == "n" else made.mT
 
-    bias = (torch.rand(given.n, generator=draw) * 2 - 1).to(device, case.torch_dtype) if given.has_bias else None
-    a, b = stored(given.m, given.k, case.layout[0]), stored(given.k, given.n, case.layout[1])
-    return a, b, bias
+    bias = _drawn((given.n,), case.out_dtype, draw).to(device) if given.has_bias else None
+    shared = given.lies in ("a_shared", "b_shared")
+    a_lies, b_lies = (("tight" if shared and given.lies != f"{name}_shared" else given.lies) for name in "ab")
+    a = stored(given.m, given.k, case.layout[0], a_dtype, a_lies)
+    return a, stored(given.k, given.n, case.layout[1], b_dtype, b_lies), bias
+
+
+def front_of(variety: Variety) -> tuple[int, ...]:
+    """The dimensions before rows and columns."""
+    return (variety.batch,) if variety.batch else ()
+
+
+def _drawn(
+    shape: tuple[int, ...], dtype: torch.dtype, draw: torch.Generator, *, is_exact: bool = False
+) -> torch.Tensor:
+    if dtype != torch.int8:
+        return (torch.rand(shape, generator=draw) * 2 - 1).to(dtype)
+    low, high = (-128, 127) if is_exact else (-8, 8)
+    return torch.randint(low, high + 1, shape, generator=draw, dtype=torch.int8)
+
+
+def residual_of(case: Case, device: str) -> torch.Tensor | None:
+    """What is added last, lying as the operands do."""
+    given, draw = case.variety, torch.Generator().manual_seed(case.variety.n)
+    if not given.has_residual:
+        return None
+    made = _drawn((*front_of(given), given.m, given.n), case.out_dtype, draw).to(device)
+    return made if given.batch else lain(made, given.lies)
+
+
+def scales_of(case: Case, device: str) -> tuple[torch.Tensor, ...]:
+    """Those of A and of B, from 0.5 to 1, for which tolerances hold; none where the product has none."""
+    given, draw = case.variety, torch.Generator().manual_seed(case.variety.k)
+    if given.scaling == "none":
+        return ()
+    shapes = ((given.m, 1), (1, given.n)) if given.scaling == "row" else ((), ())
+    return tuple((torch.rand(shape, generator=draw) / 2 + 0.5).to(device) for shape in shapes)
 
 
 def lain(matrix: torch.Tensor, how: str) -> torch.Tensor:
-    """The same row-major matrices lying so; what lies between their elements is NaN."""
+    """The same row-major matrices lying so, the first for all of them where it is shared; what lies between their
+    elements is NaN, or the largest of integers."""
     *front, rows, columns = matrix.shape
+    nothing = torch.nan if matrix.is_floating_point() else torch.iinfo(matrix.dtype).max
     if how == "padded":
-        wide = matrix.new_full((*front, rows, columns + 2 * PADDING), torch.nan)
+        wide = matrix.new_full((*front, rows, columns + 2 * PADDING), nothing)
         inside = wide[..., PADDING : columns + PADDING]
     elif how == "scattered":
-        wide = matrix.new_full((*front, rows, 2 * columns), torch.nan)
+        wide = matrix.new_full((*front, rows, 2 * columns), nothing)
         inside = wide[..., ::2]
+    elif how in ("a_shared", "b_shared"):
+        return matrix[:1].clone().expand_as(matrix)
     else:
         return matrix
     inside.copy_(matrix)
@@ -141,20 +247,36 @@ def lain(matrix: torch.Tensor, how: str) -> torch.Tensor:
 
 
 def problem_of(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    *,
+    residual: torch.Tensor | None = None,
+    scales: Sequence[torch.Tensor] = (),
+    out_dtype: torch.dtype | None = None,
 ) -> gt.GemmProblem:
     """The problem that the op derives from these operands."""
-    word = dtype_word(a.dtype)
-    one, other = (Operand(each.shape, each.stride(), int(each.storage_offset()), word) for each in (a, b))
-    plain, added = ("mm", "addmm") if a.dim() == 2 else ("bmm", "baddbmm")
+    one, other = (
+        Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)) for each in (a, b)
+    )
+    words = [*[activation] * (activation != "none"), *["residual"] * (residual is not None)]
+    if scales or a.dtype == torch.int8:
+        op = "scaled_mm" if scales else "int_mm"
+        words = ["bias"] * (bias is not None)
+    elif a.dim() == 2:
+        op = "mm" if bias is None else "addmm"
+    else:
+        op = "bmm" if bias is None else "baddbmm"
     return product_of(
-        plain if bias is None else added,
+        op,
         one,
         other,
-        out_dtype=word,
+        out_dtype=dtype_word(out_dtype or a.dtype),
         precision=precision_of(a.dtype),
-        epilogue=activation,
-    )  # fmt: skip
+        scales=(scales[0].numel(), scales[1].numel()) if scales else (1, 1),
+        epilogue="+".join(words) or "none",
+    )
 
 
 def naming(problems: Iterable[gt.GemmProblem], config: gt.GemmConfig, spec: gt.DeviceSpec) -> list[Record]:
@@ -185,11 +307,20 @@ def compile_ahead(wanted: Sequence[tuple[gt.GemmProblem, gt.GemmConfig]], spec: 
 
 
 def in_float64(
-    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    *,
+    residual: torch.Tensor | None = None,
+    scales: Sequence[torch.Tensor] = (),
 ) -> torch.Tensor:
     """What the call should give."""
     product = a.double() @ b.double()
-    return ACTIVATIONS[activation](product if bias is None else product + bias.double())
+    for scale in scales:
+        product = product * scale.double()
+    ended = ACTIVATIONS[activation](product if bias is None else product + bias.double())
+    return ended if residual is None else ended + residual.double()
 
 
 def assert_close(got: torch.Tensor, want: torch.Tensor, problem: gt.GemmProblem, what: object = "") -> None:

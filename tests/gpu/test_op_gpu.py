@@ -23,6 +23,7 @@ from gemm_tuner.hot_path import hot_path, mode_of
 from gemm_tuner.in_use import in_use
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES
+from gpu.op_calls import Call
 from gpu.op_cases import (
     CONFIGS,
     VARIETIES,
@@ -37,6 +38,7 @@ from gpu.op_cases import (
     naming,
     operands,
     problem_of,
+    takes,
     varied,
 )
 
@@ -52,7 +54,7 @@ ODD = [
     Case(family, "bfloat16", "tn", variety)
     for family in FAMILIES
     for variety in VARIETIES[2:]
-    if family != "persistent_tma"  # which takes none of them
+    if takes(family, variety) and not variety.has_residual
 ]
 LONG = Variety(264, 136, 1032)  # some hundred tiles
 STREAMS, CALLS = 4, 20
@@ -68,14 +70,18 @@ class Stage:
     spec: gt.DeviceSpec
     following: Callable[[Iterable[Record]], AbstractContextManager[object]]
 
-    def legal(self, case: Case) -> tuple[Operands, gt.GemmProblem, gt.GemmConfig]:
-        """The case's operands, problem and config; skips what the device or the family cannot do, saying why."""
-        given, config = operands(case, self.device), CONFIGS[case.family]
-        problem = problem_of(*given, case.variety.activation)
-        illegal = gt.why_illegal(problem, config, self.spec)
+    def call(self, case: Case) -> Call:
+        """The case with its operands; skips what the device or the family cannot do, saying why."""
+        call = Call.of(case, self.device)
+        illegal = gt.why_illegal(call.problem, case.config, self.spec)
         if illegal is not None:
             pytest.skip(f"{case}: {illegal}")
-        return given, problem, config
+        return call
+
+    def legal(self, case: Case) -> tuple[Operands, gt.GemmProblem, gt.GemmConfig]:
+        """Likewise the operands, the problem and the config by themselves."""
+        call = self.call(case)
+        return call.operands, call.problem, case.config
 
     @contextmanager
     def naming(self, config: gt.GemmConfig, *problems: gt.GemmProblem) -> Iterator[None]:
@@ -101,7 +107,7 @@ def stage(_own_cache: None) -> Stage:
     spec, wanted = gt.device(), []
     for case in (*cases(every=EVERY), *ODD, *each_family()):
         with allowing_tf32(case.dtype == "tf32"):
-            wanted.append((problem_of(*operands(case, "cpu"), case.variety.activation), CONFIGS[case.family]))
+            wanted.append((Call.of(case, "cpu").problem, case.config))
     for case in each_family("bfloat16"):
         a, b, bias = operands(case, "cpu")
         forward = [problem_of(a, b, bias, activation) for activation in ("none", "relu")]
@@ -129,11 +135,12 @@ def backward_of(a: torch.Tensor, b: torch.Tensor, upstream: torch.Tensor) -> lis
 def right(case: Case, stage: Stage) -> torch.Tensor:
     """The op's result for the case, which is compared with float64, and with itself, computed again."""
     with allowing_tf32(case.dtype == "tf32"):
-        given, problem, config = stage.legal(case)
-        with stage.naming(config, problem):
-            result = gt.matmul(*given, case.variety.activation)
-            again = gt.matmul(*given, case.variety.activation)
-    assert_close(result, in_float64(*given, case.variety.activation), problem, case)
+        call = stage.call(case)
+        problem = call.problem
+        with stage.naming(case.config, problem):
+            result, again = call.result(), call.result()
+    assert result.dtype == case.out_dtype, case
+    assert_close(result.cpu(), call.wanted(), problem, case)
     assert torch.equal(result, again), f"{case}: the same operands gave other bits"
     return result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,34 +24,55 @@ import gemm_tuner as gt
 from gemm_tuner.compile import Compiled, compile_problems, why_dropped
 from gpu import op_cases
 from gpu import test_op_gpu as on_gpu
-from gpu.op_cases import CONFIGS, VARIETIES, Case, Variety
+from gpu.op_calls import Call
+from gpu.op_cases import CONFIGS, QUANTIZED, VARIETIES, Case, Variety
 
 H100 = gt.device("h100-sxm")
 
 if not IN_INTERPRETER:
 
     def test_in_the_interpreter() -> None:
-        passes_in_the_interpreter(__file__, at_least=24)
+        passes_in_the_interpreter(__file__, at_least=60)
 
     def problem_of(case: Case) -> gt.GemmProblem:
         with on_gpu.allowing_tf32(case.dtype == "tf32"):
-            return op_cases.problem_of(*op_cases.operands(case, "cpu"), case.variety.activation)
+            return Call.of(case, "cpu").problem
 
     def test_the_sample_has_every_combination_once_and_every_variety() -> None:
         sample = op_cases.cases(every=False)
-        assert len(sample) == len(set(sample)) == 5 * 4 * 4
-        assert {each.variety for each in sample} == set(VARIETIES)
-        assert len(op_cases.cases(every=True)) == 80 * len(VARIETIES)
-        of = Counter(each.family for each in sample if gt.why_illegal(problem_of(each), CONFIGS[each.family], H100))
+        floating = [each for each in sample if each.dtype in op_cases.DTYPES]
+        assert len(floating) == len({(each.family, each.dtype, each.layout) for each in floating}) == 5 * 4 * 4
+        assert {each.variety for each in floating} == set(VARIETIES)
+        assert len(op_cases.cases(every=True)) == 80 * len(VARIETIES) + 100 * len(QUANTIZED)
+        of = Counter(each.family for each in sample if gt.why_illegal(problem_of(each), each.config, H100))
         assert not of  # on a GPU that has all families nothing is skipped
-        assert len({str(each) for each in sample}) == 80
+        assert len({str(each) for each in sample}) == len(sample) == 80 + 50
+
+    def test_the_sample_has_every_family_of_quantised_products_scaled_both_ways() -> None:
+        sample = [each for each in op_cases.cases(every=False) if each.dtype in op_cases.QUANTIZED_DTYPES]
+        scaled = [each for each in sample if each.dtype != "int8"]
+        assert {each.variety for each in scaled} == set(QUANTIZED)
+        assert len({(each.family, each.dtype, each.variety.scaling) for each in scaled}) == 5 * 4 * 2
+        for of in op_cases.CONFIGS:
+            assert {each.layout for each in sample if each.family == of} == set(op_cases.LAYOUTS)
+        for dtype in op_cases.QUANTIZED_DTYPES:
+            assert {each.layout for each in sample if each.dtype == dtype} == set(op_cases.LAYOUTS)
+        wanted = {(each.dtype, each.variety.scaling, each.variety.out) for each in scaled}
+        assert len(wanted) == 4 * 2 * 3
+
+    def test_what_a_gpu_lacks_is_skipped_in_a_sentence() -> None:
+        stage = on_gpu.Stage("cpu", gt.device("rtx-3060"), gt.use_records)
+        with pytest.raises(pytest.skip.Exception, match=r"^tiled-float8_mixed-.*needs compute capability 89"):
+            stage.call(Case("tiled", "float8_mixed", "nt", QUANTIZED[0]))
 
     def test_what_a_gpu_would_run_compiles_for_it_and_fits() -> None:
         wanted = [next(case for case in op_cases.cases(every=False) if case.family == family) for family in CONFIGS]
-        asked = {problem_of(case): [CONFIGS[case.family]] for case in wanted}
+        quantized = [case for case in op_cases.cases(every=False) if case.dtype == "float8_mixed"]
+        wanted += [quantized[0], quantized[-1]]
+        asked = {problem_of(case): [case.config] for case in wanted}
         found = dict(compile_problems(asked, H100, kernel="gemm_tuner", workers=2))
         for case in wanted:
-            result = found[problem_of(case)][CONFIGS[case.family]]
+            result = found[problem_of(case)][case.config]
             assert isinstance(result, Compiled), result
             assert why_dropped(result.resources, problem_of(case), H100) is None, case
 
@@ -60,6 +82,7 @@ else:
     from doubles.torch_cuda import torch_cuda
     from gpu import every_family
 
+    SAMPLE = op_cases.cases(every=False)
     SMALL = Variety(24, 40, 56)
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 
@@ -70,6 +93,10 @@ else:
         with torch_cuda():
             yield on_gpu.Stage("cpu", DEVICE, tuned_on_cpu)
 
+    @pytest.fixture
+    def stage_of_all(stage: on_gpu.Stage) -> on_gpu.Stage:
+        return on_gpu.Stage("cpu", H100, partial(tuned_on_cpu, device=H100))
+
     def of_families(variety: Variety) -> list[Case]:
         families = [each for each in CONFIGS if each != "persistent_tma"]  # which an RTX 3060 does not have
         return [Case(each, "float16", "nt", variety) for each in families]
@@ -77,6 +104,24 @@ else:
     @pytest.mark.parametrize("case", [Case("split_k", dtype, "tn", VARIETIES[2]) for dtype in op_cases.DTYPES], ids=str)
     def test_dtypes(case: Case, stage: on_gpu.Stage) -> None:
         on_gpu.test_every_family_dtype_and_layout(case, stage)
+
+    @pytest.mark.parametrize("case", [each for each in SAMPLE if each.dtype in op_cases.QUANTIZED_DTYPES][::3], ids=str)
+    def test_quantised_products(case: Case, stage_of_all: on_gpu.Stage) -> None:
+        on_gpu.test_every_family_dtype_and_layout(case, stage_of_all)
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            Case(family, "float16", layout, variety)
+            for variety in VARIETIES
+            for family, layout in zip(CONFIGS, (*op_cases.LAYOUTS, "nt"), strict=True)
+            if variety.has_residual or (family == "persistent_tma" and variety.batch)
+            if op_cases.takes(family, variety)
+        ],
+        ids=str,
+    )
+    def test_residuals_and_batches(case: Case, stage_of_all: on_gpu.Stage) -> None:
+        on_gpu.test_every_family_dtype_and_layout(case, stage_of_all)
 
     @pytest.mark.parametrize("variety", VARIETIES[3:], ids=str)
     def test_varieties(variety: Variety, stage: on_gpu.Stage) -> None:
@@ -145,7 +190,8 @@ else:
         monkeypatch.setattr(every_family, "VARIETIES", every_family.VARIETIES[:1])
         monkeypatch.setattr(gt, "device", lambda: DEVICE)
         assert every_family.main([], device="cpu") == 0
-        assert "10 products" in capsys.readouterr().out
-        monkeypatch.setattr(every_family, "in_float64", lambda *given: op_cases.in_float64(*given) + 1)
+        assert "20 products" in capsys.readouterr().out
+        right = Call.wanted
+        monkeypatch.setattr(Call, "wanted", lambda call: right(call) + 1)
         assert every_family.main([], device="cpu") == 1
-        assert capsys.readouterr().out.count("elements are wrong") == 8  # the double has no copy engine
+        assert capsys.readouterr().out.count("elements are wrong") == 12  # the double: no copy engine, no float8

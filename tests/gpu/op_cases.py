@@ -36,7 +36,8 @@ CONFIGS = {
     "persistent": _TILE.replace(family="persistent", ctas=5),
     "persistent_tma": _TILE.replace(family="persistent_tma", ctas=5),
 }
-_OF_BYTES = {"block_m": 64, "block_k": 64}  # where elements are a byte wide: what Hopper's warp groups multiply
+_ROWS_OF_BYTES = 64  # of a tile whose elements are a byte wide: as many as Hopper's warp groups multiply
+_STEP_OF_FLOAT32 = 16  # along k: on the CUDA cores its operands stand in registers, of which there are few
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,
     "relu": torch.relu,
@@ -130,7 +131,9 @@ class Case:
     def config(self) -> gt.GemmConfig:
         """What a record is to name for it."""
         of_family = CONFIGS[self.family]
-        return of_family.replace(**_OF_BYTES) if self.dtypes[0].itemsize == 1 else of_family
+        if self.dtypes[0].itemsize == 1:
+            return of_family.replace(block_m=_ROWS_OF_BYTES)
+        return of_family.replace(block_k=_STEP_OF_FLOAT32) if self.dtype == "float32" else of_family
 
 
 def cases(*, every: bool) -> list[Case]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +85,7 @@ else:
 
     SAMPLE = op_cases.cases(every=False)
     SMALL = Variety(24, 40, 56)
+    LATEST = [Case("tiled", "float16", "nt", each) for each in VARIETIES if each.has_residual]
     pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 
     @pytest.fixture
@@ -137,6 +139,22 @@ else:
             spoiled[-1, -1] = want[-1, -1] + value
             with pytest.raises(AssertionError, match=r"^tiled-float16-nt-77x91x131.* 1 of 7007 elements"):
                 op_cases.assert_close(spoiled, want, problem, case)
+
+    @pytest.mark.parametrize(
+        "case", [*LATEST, *(Case("tiled", "float8_mixed", "nt", each) for each in QUANTIZED)], ids=str
+    )
+    def test_what_is_forgotten_is_found(case: Case) -> None:
+        call = Call.of(case, "cpu")
+        op_cases.assert_close(call.wanted().to(case.out_dtype), call.wanted(), call.problem)
+        lacking = [
+            *[replace(call, bias=None)] * (call.bias is not None),
+            *[replace(call, residual=None)] * (call.residual is not None),
+            *[replace(call, scales=())] * len(call.scales),
+        ]
+        assert lacking
+        for each in lacking:
+            with pytest.raises(AssertionError, match="elements are wrong"):
+                op_cases.assert_close(each.wanted().to(case.out_dtype), call.wanted(), call.problem)
 
     def test_a_call_that_the_library_answers_is_not_taken_for_ours(stage: on_gpu.Stage) -> None:
         (a, b, _), problem, config = stage.legal(Case("tiled", "float16", "nt", SMALL))

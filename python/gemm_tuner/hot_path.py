@@ -1,7 +1,7 @@
-"""The op's hot path: two operators in C++ that launch what is known of a call and say None of any other. Imports torch.
+"""The ops' hot path: operators in C++ that launch what is known of a call and give None of any other. Imports torch.
 
-They are the op as far as it can go without asking anybody: no gradient, no autocast, no transform. What they know they
-were told by `learn`, under a key that has the call's sizes, strides, dtypes, alignment and mode. docs/launch.md.
+They are the ops as far as these can go without asking anybody: no gradient, no autocast, no transform. What they know
+they were told by `learn`, under a key that has the call's sizes, strides, dtypes, alignment and mode. docs/launch.md.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,93 +26,129 @@ from .running import ReadyRunner
 log = logging.getLogger("gemm_tuner")
 
 _MANY_ANSWERS = 4096  # shapes that grow step by step would fill the memory
+_KINDS = {torch.int32: 2, torch.float16: 3, torch.bfloat16: 4, torch.float32: 5}  # 0 and 1 are all others
+_KIND_BITS = 3
+
+# what their calls are known by, beside the mode; they give nothing where they know nothing of a call
+_ARGUMENTS = {
+    "launch": "Tensor a, Tensor b, int mode",
+    "launch_fused": "Tensor a, Tensor b, Tensor? bias, str activation, Tensor? residual, int mode",
+    "launch_scaled": "Tensor a, Tensor b, Tensor scale_a, Tensor scale_b, Tensor? bias, int mode",
+}
+_LETTERS = {"Tensor": "T", "Tensor?": "t", "str": "s", "int": "i"}
 
 _library = torch.library.Library("gemm_tuner", "FRAGMENT")
-_library.define("launch(Tensor a, Tensor b, int mode) -> Tensor?")
-_library.define("launch_fused(Tensor a, Tensor b, Tensor? bias, str activation, int mode) -> Tensor?")
-for _name in ("launch", "launch_fused"):
+for _name, _arguments in _ARGUMENTS.items():
+    _library.define(f"{_name}({_arguments}) -> Tensor?")
     _library.impl(_name, torch.library.fallthrough_kernel, "Autograd")
     _library.impl(_name, lambda *arguments: None, "CompositeExplicitAutograd")  # whatever else there is: not known
 
 
-class HotPath:
-    """Both operators, for one of torch's dispatch keys. Raises RuntimeError where torch cannot have them."""
+class Operator:
+    """One of them, for one of torch's dispatch keys. call: it, which gives a result or None."""
 
-    def __init__(self, key: str = "CUDA") -> None:
+    def __init__(self, name: str, key: str) -> None:
+        words = [each.split() for each in _ARGUMENTS[name].split(", ")]
         libraries = Path(torch.__file__).parent / "lib"
-        make = functools.partial(
-            NativeOp,
+        self.call: Any = getattr(torch.ops.gemm_tuner, name).default
+        self._places = {argument: place for place, (_, argument) in enumerate(words)}
+        self._native = NativeOp(
             namespace="gemm_tuner",
+            name=name,
             key=key,
+            arguments="".join(_LETTERS[kind] for kind, _ in words),
             libtorch_cpu=str(libraries / "libtorch_cpu.so"),
             libtorch_cuda=str(libraries / "libtorch_cuda.so") if key == "CUDA" else None,
         )
-        self.device_type = key.lower()
-        self.is_for = operator.attrgetter(f"is_{self.device_type}")  # of a tensor; its device takes longer to tell
-        self._plain = make(name="launch", arguments="TTi")
-        self._fused = make(name="launch_fused", arguments="TTtsi")
-        self._launch: Any = torch.ops.gemm_tuner.launch.default
-        self._launch_fused: Any = torch.ops.gemm_tuner.launch_fused.default
 
-    def launch(
-        self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str, mode: int
-    ) -> torch.Tensor | None:
-        """The result, where what to launch is known."""
-        out: torch.Tensor | None
-        if bias is None and activation == "none":
-            out = self._launch(a, b, mode)
-        else:
-            out = self._launch_fused(a, b, bias, activation, mode)
-        return out
-
-    def missed(self, bias: torch.Tensor | None, activation: str) -> list[int] | None:
-        """The key of the call that this thread's `launch` has just not known; None where it knew there is no kernel."""
-        return self._operator(bias, activation).missed()
+    def missed(self) -> list[int] | None:
+        """The key of this thread's last call, if it was not known; None where it was, be it as one without a kernel."""
+        return self._native.missed()
 
     def learn(
-        self,
-        key: list[int],
-        ready: Ready | None,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        bias: torch.Tensor | None,
-        word: str,
+        self, key: list[int], ready: Ready | None, operands: Mapping[str, torch.Tensor], *, aten: str | None = None
     ) -> None:
-        """From now on `launch` knows what to do about calls like this one, of the activation `word`: None for ATen's.
+        """From now on calls of that key, which have such operands, launch what is ready for them.
 
+        Where nothing is, they are handed on to `aten`, which takes A and B alone, or known to have no kernel.
         What needs copies, or a runner of another kind, stays unknown: it is not to be done in C++.
         """
-        native = self._operator(bias, word)
-        if len(native) >= _MANY_ANSWERS:
-            native.clear()
-        if ready is None and native is self._plain:
-            native.hand_on(key, "aten::mm" if a.dim() == 2 else "aten::bmm", [0, 1])
+        if len(self) >= _MANY_ANSWERS:
+            self.clear()
+        if ready is None and aten is not None:
+            self._native.hand_on(key, aten, [0, 1])
         elif ready is None:
-            native.leave(key)
-        elif isinstance(ready.runner, ReadyRunner) and ready.takes_as_they_are(a, b, bias):
-            origins: dict[str, Any] = {"a": 0, "b": 1, "bias": 2, "c": (ready.sizes, dtype_word(a.dtype))}
-            for name, size in ready.runner.scratch_bytes.items():
-                origins[name] = ((size,), "uint8")
-            kernel = ready.runner.kernel
-            native.launch(key, kernel, operands={name: origins[name] for name in kernel.operands}, result="c")
+            self._native.leave(key)
+        elif isinstance(ready.runner, ReadyRunner) and ready.takes_as_they_are(operands):
+            kernel, scratch = ready.runner.kernel, ready.runner.scratch_bytes
+            origins: dict[str, Any] = {name: ((size,), "uint8") for name, size in scratch.items()}
+            origins |= {name: self._places[name] for name in operands} | {"c": (ready.sizes, dtype_word(ready.dtype))}
+            self._native.launch(key, kernel, operands={name: origins[name] for name in kernel.operands}, result="c")
 
-    @property
-    def size(self) -> int:
-        """How many kinds of calls it knows."""
-        return len(self._plain) + len(self._fused)
+    def __len__(self) -> int:
+        return len(self._native)
 
     def clear(self) -> None:
         """Forgets all it knows."""
-        self._plain.clear()
-        self._fused.clear()
+        self._native.clear()
 
-    def _operator(self, bias: torch.Tensor | None, activation: str) -> NativeOp:
-        return self._plain if bias is None and activation == "none" else self._fused
+
+class HotPath:
+    """The operators, for one of torch's dispatch keys. Raises RuntimeError where torch cannot have them."""
+
+    def __init__(self, key: str = "CUDA") -> None:
+        self.device_type = key.lower()
+        self.is_for = attrgetter(f"is_{self.device_type}")  # of a tensor; its device takes longer to tell
+        self.plain, self.fused, self.scaled = (Operator(name, key) for name in _ARGUMENTS)
+
+    @property
+    def size(self) -> int:
+        """How many kinds of calls are known."""
+        return len(self.plain) + len(self.fused) + len(self.scaled)
+
+    def product(
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: str,
+        residual: torch.Tensor | None,
+        mode: int,
+    ) -> torch.Tensor | None:
+        """activation(a @ b + bias) + residual, where what to launch is known."""
+        operator = self.of_product(bias, activation, residual)
+        plain = operator is self.plain
+        out: torch.Tensor | None
+        out = operator.call(a, b, mode) if plain else operator.call(a, b, bias, activation, residual, mode)
+        return out
+
+    def of_product(self, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None) -> Operator:
+        """The one that `product` calls."""
+        return self.plain if bias is None and residual is None and activation == "none" else self.fused
+
+    def quantized(
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scales: Sequence[torch.Tensor],
+        bias: torch.Tensor | None,
+        mode: int,
+    ) -> torch.Tensor | None:
+        """a @ b * scales + bias, where what to launch is known."""
+        out: torch.Tensor | None = (
+            self.scaled.call(a, b, *scales, bias, mode) if scales else self.plain.call(a, b, mode)
+        )
+        return out
 
 
 def mode_of(current: RecordsInUse, dtype: torch.dtype) -> int:
-    """What a call depends on beside its operands, as a number: the records in use, and the precision of float32."""
-    return current.number << 1 | (precision_of(dtype) == "tf32")
+    """What a product depends on beside its operands, as a number: the records in use, and the precision of float32."""
+    return current.number << _KIND_BITS | (precision_of(dtype) == "tf32")
+
+
+def quantized_mode_of(current: RecordsInUse, out_dtype: torch.dtype) -> int:
+    """The same of a product of integers or float8, whose kind is the dtype of the result."""
+    return current.number << _KIND_BITS | _KINDS.get(out_dtype, 0)
 
 
 @functools.cache

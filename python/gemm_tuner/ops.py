@@ -41,8 +41,7 @@ def matmul(
 
     a: [..., m, k] or [k]. b: [k, n], or [..., k, n] whose batch dimensions broadcast with a's, as torch.matmul's do.
     bias: [n]. activation: relu, gelu, gelu_tanh, silu or none. residual: like the result, which is [..., m, n] of a's
-    dtype.
-    Differentiable, as often as asked. Raises RuntimeError as torch.mm does, ValueError for an unknown activation.
+    dtype. Differentiable, as often as asked. Raises RuntimeError as torch.mm does, ValueError for other activations.
     """
     word = activation or "none"
     if a.dim() == b.dim() == 2:
@@ -68,14 +67,14 @@ def _call(
     a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None
 ) -> torch.Tensor:
     """The op; straight to what is known of such a call where nobody but the caller takes part in it."""
-    if residual is None and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling():
         hot = hot_path()
-        if hot is not None and _is_alone(hot, a, b, bias):
-            known = hot.launch(a, b, bias, activation, mode_of(in_use(), a.dtype))
+        if hot is not None and is_alone(hot, a, b, bias, residual):
+            known = hot.product(a, b, bias, activation, residual, mode_of(in_use(), a.dtype))
             if known is not None:
                 return known
-            if hot.missed(bias, activation) is None:
-                return _by_aten(a, b, bias, activation)
+            if hot.of_product(bias, activation, residual).missed() is None:
+                return _by_aten(a, b, bias, activation, residual)
     out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation, residual)
     return out
 
@@ -120,15 +119,16 @@ def _tuned(
     residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The op on a CUDA device: what the records in use say."""
-    current, hot = in_use(), hot_path() if residual is None else None
-    key = None
+    current, hot = in_use(), hot_path()
+    operator, key = None, None
     if hot is not None and hot.is_for(a):
-        out = hot.launch(a, b, bias, activation, mode_of(current, a.dtype))
+        out = hot.product(a, b, bias, activation, residual, mode_of(current, a.dtype))
         if out is not None:
             return out
-        key = hot.missed(bias, activation)
+        operator = hot.of_product(bias, activation, residual)
+        key = operator.missed()
         if key is None:
-            return _by_aten(a, b, bias, activation)
+            return _by_aten(a, b, bias, activation, residual)
     require_product(a, b, bias, activation, residual)
     require_alike(a, b, bias, residual)
     others = {} if residual is None else {"residual": residual}
@@ -138,8 +138,10 @@ def _tuned(
     else:
         ready = ready_for(current, a, b, bias, epilogue)
     out = ready(a, b, bias, **others) if ready is not None else None
-    if hot is not None and key is not None:
-        hot.learn(key, None if out is None else ready, a, b, bias, activation)
+    if hot is not None and operator is not None and key is not None:
+        aten = ("aten::mm" if a.dim() == 2 else "aten::bmm") if operator is hot.plain else None
+        operands = {"a": a, "b": b, **({} if bias is None else {"bias": bias}), **others}
+        operator.learn(key, None if out is None else ready, operands, aten=aten)
     return _by_aten(a, b, bias, activation, residual) if out is None else out
 
 
@@ -245,14 +247,16 @@ def _is_transformed() -> bool:
     return _dispatch_modes() > 0 or _transforms() or forward_ad._current_level >= 0
 
 
-def _is_alone(hot: HotPath, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def is_alone(hot: HotPath, a: torch.Tensor, b: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Is it a call between the caller and the GPU: no gradient, no autocast, no mode, no tracer and no transform?"""
     if type(a) not in _PLAIN or type(b) not in _PLAIN or not hot.is_for(a):
         return False
-    if bias is not None and type(bias) not in _PLAIN:
+    watched = torch.is_grad_enabled()
+    if watched and (a.requires_grad or b.requires_grad):
         return False
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)):
-        return False
+    for each in others:
+        if each is not None and (type(each) not in _PLAIN or (watched and each.requires_grad)):
+            return False
     return not (
         torch.is_autocast_enabled(hot.device_type)
         or _function_modes() > 0

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import torch
 
+from .hot_path import hot_path, quantized_mode_of
 from .in_use import in_use
-from .ops import is_taken_apart
+from .ops import is_alone, is_taken_apart
 from .ready import Ready, made_ready, place_of
 from .recorder import problem_of
 
@@ -27,8 +28,8 @@ def int_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a: [m, k]. b: [k, n], as it lies or transposed. The result is [m, n]. Not differentiable. Raises RuntimeError for
     other dtypes, shapes and devices, and what torch._int_mm raises where it is asked.
     """
-    out: torch.Tensor = torch.ops.gemm_tuner.int_mm.default(a, b)
-    return out
+    out: torch.Tensor | None = _at_once(a, b, torch.int32)
+    return torch.ops.gemm_tuner.int_mm.default(a, b) if out is None else out
 
 
 def scaled_mm(
@@ -46,8 +47,18 @@ def scaled_mm(
     float32. The result is [m, n]. Not differentiable. Raises RuntimeError for other dtypes, shapes and devices, and
     what torch._scaled_mm (of int8 torch._int_mm) raises where it is asked.
     """
-    out: torch.Tensor = torch.ops.gemm_tuner.scaled_mm.default(a, b, scale_a, scale_b, bias, out_dtype)
-    return out
+    out: torch.Tensor | None = _at_once(a, b, out_dtype or torch.bfloat16, bias, scale_a, scale_b)
+    return torch.ops.gemm_tuner.scaled_mm.default(a, b, scale_a, scale_b, bias, out_dtype) if out is None else out
+
+
+def _at_once(
+    a: torch.Tensor, b: torch.Tensor, out_dtype: torch.dtype, bias: torch.Tensor | None = None, *scales: torch.Tensor
+) -> torch.Tensor | None:
+    """What is known of such a call, where nobody but the caller takes part in it."""
+    hot = None if torch.compiler.is_compiling() else hot_path()
+    if hot is None or not is_alone(hot, a, b, bias, *scales):
+        return None
+    return hot.quantized(a, b, scales, bias, quantized_mode_of(in_use(), out_dtype))
 
 
 def _int_mm_by_aten(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -131,6 +142,12 @@ def _launched(
     if bias is not None and bias.dtype != out_dtype:
         return None  # ATen has bias in bfloat16 for results in float32
     current, counts = in_use(), tuple(each.numel() for each in scales.values())
+    hot, unknown = hot_path(), None
+    if hot is not None and hot.is_for(a):
+        out = hot.quantized(a, b, tuple(scales.values()), bias, quantized_mode_of(current, out_dtype))
+        unknown = (hot.scaled if scales else hot.plain).missed()
+        if out is not None or unknown is None:
+            return out
     key = (op, a.device.index, a.dtype, b.dtype, out_dtype, place_of(a), place_of(b), bias is None, counts)
     if key not in current.calls and a.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return None  # modules are not to be loaded now; a warm-up before the capture has them loaded
@@ -144,7 +161,15 @@ def _launched(
         return made_ready(current, problem, a, b)
 
     ready: Ready | None = current.prepared(key, prepare)
-    return None if ready is None else ready(a, b, bias, **scales)
+    out = None if ready is None else ready(a, b, bias, **scales)
+    if hot is not None and unknown is not None:
+        operands = {"a": a, "b": b, **({} if bias is None else {"bias": bias}), **scales}
+        known = None if out is None else ready
+        if scales:
+            hot.scaled.learn(unknown, known, operands)
+        else:
+            hot.plain.learn(unknown, known, operands, aten="aten::_int_mm")
+    return out
 
 
 def _require_int8(a: torch.Tensor, b: torch.Tensor) -> None:

@@ -64,13 +64,11 @@ class Ready(NamedTuple):
         operand = operand.contiguous()
         return operand.clone() if self._is_off(name, operand) else operand
 
-    def takes_as_they_are(self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    def takes_as_they_are(self, operands: Mapping[str, torch.Tensor]) -> bool:
         """Could the kernel be given these very tensors, and any that lie as they do?"""
-        given = {"a": a, "b": b, "bias": bias}
-        return (
-            not any(self.copies)
-            and not any(each is not None and self._is_off(name, each) for name, each in given.items())
-            and (bias is None or bias.is_contiguous())
+        return not any(self.copies) and not any(
+            self._is_off(name, each) or not (name in ("a", "b") or each.is_contiguous())
+            for name, each in operands.items()
         )
 
 

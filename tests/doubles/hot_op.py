@@ -1,4 +1,4 @@
-"""The op's hot path on CPU tensors and a stand-in libcuda: a double of a GPU that takes launches and computes nothing.
+"""The ops' hot path on CPU tensors and a stand-in libcuda: a double of a GPU that takes launches and computes nothing.
 
 Dispatch, keys, choice by records, compiled kernels and the operators in C++ are the op's own. What it gives back is
 memory that nobody wrote.
@@ -16,27 +16,31 @@ from unittest import mock
 
 import torch
 
-from gemm_tuner import ops, running
+from gemm_tuner import ops, quantized_ops, running
 from gemm_tuner.hot_path import HotPath
 
 
 @contextmanager
 def hot_on_cpu() -> Iterator[HotPath]:
-    """Inside the block the op treats CPU tensors as it treats CUDA's, its operators in C++ included."""
+    """Inside the block the ops treat CPU tensors as they treat CUDA's, the operators in C++ included."""
     torch_library: Any = torch.library
     library = torch_library.Library("gemm_tuner", "IMPL")
     library.impl("matmul", ops._tuned, "CPU")
     library.impl("matmul", ops._autocast, "AutocastCPU")
+    library.impl("int_mm", quantized_ops._int_mm_tuned, "CPU")
+    library.impl("scaled_mm", quantized_ops._scaled_mm_tuned, "CPU")
     hot = HotPath("CPU")
     null_stream = SimpleNamespace(cuda_stream=0)
     running._launcher.cache_clear()
     with (  # a Mock would take microseconds, which benchmarks would measure
         mock.patch.object(ops, "hot_path", lambda: hot),  # noqa: PT008
+        mock.patch.object(quantized_ops, "hot_path", lambda: hot),  # noqa: PT008
         mock.patch("torch.cuda.current_stream", return_value=null_stream),
     ):
         try:
             yield hot
         finally:
-            hot.clear()
+            for each in (hot.plain, hot.fused, hot.scaled):
+                each.clear()
             running._launcher.cache_clear()
             library._destroy()

@@ -182,8 +182,8 @@ def test_what_is_known_of_a_call_is_launched_without_python(variety: Variety, st
         first = gt.matmul(*given, variety.activation)
         assert hot.size == known + 1
         mode = mode_of(in_use(), given[0].dtype)
-        again = hot.launch(*given, variety.activation, mode)
-        assert again is not None and hot.launch(*given, variety.activation, mode + 2) is None
+        again = hot.product(*given, variety.activation, None, mode)
+        assert again is not None and hot.product(*given, variety.activation, None, mode + 8) is None
     if stage.device == "cuda":  # a double computes nothing
         assert torch.equal(first, again)
 

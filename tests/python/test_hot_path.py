@@ -56,9 +56,11 @@ def by_python(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("__call__", "takes_as_they_are"):
         real = getattr(ready.Ready, name)
 
-        def heard(*arguments: object, name: str = name, real: Callable[..., object] = real) -> object:
-            seen.append(name)
-            return real(*arguments)
+        def heard(
+            *arguments: object, _name: str = name, _real: Callable[..., object] = real, **others: object
+        ) -> object:
+            seen.append(_name)
+            return _real(*arguments, **others)
 
         monkeypatch.setattr(ready.Ready, name, heard)
     return seen
@@ -105,6 +107,45 @@ def test_bias_activation_and_scratch_memory(double: StandIn, hot: HotPath, by_py
     parts = product.values[2]
     assert product.values[:2] == addresses(a, b) and total.values[0] == parts
     assert {outputs[1].data_ptr(), bias.data_ptr()} < set(total.values) and parts not in addresses(a, b, outputs[1])
+
+
+def test_a_residual(double: StandIn, hot: HotPath, by_python: list[str]) -> None:
+    a, b, bias = operands()
+    residual = torch.zeros(M, N, dtype=torch.float16)
+    problem = PRODUCT.replace(op="addmm", epilogue="relu+residual")
+    with following([winner(problem, TILED)]):
+        for _ in range(2):
+            out = gt.matmul(a, b, bias, "relu", residual)
+        gt.matmul(a, b, bias, "relu", residual.t().contiguous().t())  # is copied, in Python
+        gt.matmul(a, b, bias, "relu")  # has no record
+    assert by_python == ["__call__", "takes_as_they_are"] * 2
+    _, second, copied = double.launched()
+    assert {out.data_ptr(), bias.data_ptr(), residual.data_ptr()} < set(second.values)
+    assert residual.data_ptr() not in copied.values
+
+
+@pytest.mark.parametrize("op", ["int_mm", "scaled_mm"])
+def test_quantised_products(double: StandIn, hot: HotPath, by_python: list[str], op: str) -> None:
+    a, b, scale_a, scale_b = torch.ones(M, K).char(), torch.ones(N, K).char().t(), torch.ones(M, 1), torch.ones(1, N)
+    problem = GemmProblem(m=M, n=N, k=K, layout="nt", dtype="int8", out_dtype="int32", op="int_mm")
+
+    def call() -> torch.Tensor:
+        return gt.int_mm(a, b) if op == "int_mm" else gt.scaled_mm(a, b, scale_a, scale_b, out_dtype=torch.float16)
+
+    exact = call()
+    if op == "scaled_mm":
+        problem = problem.replace(op="scaled_mm", out_dtype="float16", scaling="row")
+    with following([winner(problem, TILED)]):
+        for _ in range(2):
+            out = call()
+        with following([]):
+            for _ in range(2):
+                torch.testing.assert_close(call(), exact)
+        gt.scaled_mm(a, b, scale_a, scale_b)  # the same operands with a result in bfloat16: no record
+    assert by_python == ["__call__", "takes_as_they_are"]
+    first, second = double.launched()
+    assert out.dtype == exact.dtype and out.data_ptr() in second.values
+    assert set(addresses(a, b)) < set(second.values) and first.grid == second.grid
 
 
 def test_both_directions_of_training(double: StandIn, hot: HotPath, by_python: list[str]) -> None:
@@ -244,7 +285,7 @@ def test_shapes_without_end_do_not_fill_the_memory(hot: HotPath, monkeypatch: py
             a = torch.ones(rows, 2)
             for _ in range(2):
                 torch.testing.assert_close(gt.matmul(a, a.t()), a @ a.t())
-            assert hot.size <= 3
+            assert len(hot.plain) <= 3
 
 
 def test_threads_and_what_changes_meanwhile(double: StandIn, hot: HotPath) -> None:

@@ -25,18 +25,8 @@ import gemm_tuner as gt
 from gemm_tuner.errors import GemmTunerError
 from gemm_tuner.in_use import in_use
 from gpu.native import loaded
-from gpu.op_calls import Call
-from gpu.op_cases import (
-    CONFIGS,
-    Case,
-    Variety,
-    assert_close,
-    compile_ahead,
-    each_family,
-    naming,
-    operands,
-    problem_of,
-)
+from gpu.op_calls import Call, assert_close, operands, problem_of
+from gpu.op_cases import CONFIGS, Case, Variety, compile_ahead, each_family, naming
 
 # odd sizes; rows that a copy engine can fetch, but no multiple of a tile; batches of both
 VARIETIES = (

@@ -33,7 +33,8 @@ from gemm_tuner.in_use import in_use
 from gemm_tuner.tuning import present_versions
 from gpu.measuring import gpu_state
 from gpu.native import loaded, native_operator
-from gpu.op_cases import naming, problem_of
+from gpu.op_calls import problem_of
+from gpu.op_cases import naming
 
 SIZE = 64  # of the square matrices, in float16
 CONFIG = gt.GemmConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=2)

@@ -1,19 +1,16 @@
-"""Calls of the op for which a record names a kernel family: operands, records, and what float64 says of the result."""
+"""Calls of the op for which a record names a kernel family, and such records."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 import gemm_tuner as gt
-from gemm_tuner.checking import tolerance
 from gemm_tuner.compile import compile_problems
-from gemm_tuner.operand import Operand, product_of
-from gemm_tuner.recorder import dtype_word, precision_of
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES, kernel_id
 from gemm_tuner.tuning import present_versions
@@ -38,22 +35,15 @@ CONFIGS = {
 }
 _ROWS_OF_BYTES = 64  # of a tile whose elements are a byte wide: as many as Hopper's warp groups multiply
 _STEP_OF_FLOAT32 = 16  # along k: on the CUDA cores its operands stand in registers, of which there are few
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "none": lambda x: x,
-    "relu": torch.relu,
-    "gelu": torch.nn.functional.gelu,
-    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-    "silu": torch.nn.functional.silu,
-}
 
 
 @dataclass(frozen=True)
 class Variety:
     """What a call has besides its family, dtype and layout. batch: 0 for matrices.
 
-    lies: how the operands lie in memory. "padded": rows are `PADDING` elements longer, and begin that far in;
-    "scattered": every other element of a row, which no layout describes; "a_shared", "b_shared": one matrix for the
-    whole batch. scaling: tensor or row, where there are scales. out: the result's dtype, where it is not the operands'.
+    lies: how the operands lie in memory. "padded": rows are longer, and begin farther in; "scattered": every other
+    element of a row, which no layout describes; "a_shared", "b_shared": one matrix for the whole batch.
+    scaling: tensor or row, where there are scales. out: the result's dtype, where it is not the operands'.
     """
 
     m: int
@@ -74,7 +64,6 @@ class Variety:
         return f"{batch}{self.m}x{self.n}x{self.k}-{'-'.join(ending)}"
 
 
-PADDING = 16  # elements: of every dtype a multiple of 16 bytes, which keeps the alignment
 VARIETIES = (
     Variety(192, 136, 264, has_bias=True, activation="gelu"),
     Variety(200, 264, 520, lies="padded", activation="relu"),
@@ -178,110 +167,6 @@ def _quantized(family: str, dtype: str, layout: str, variety: Variety) -> Case:
     return Case(family, dtype, layout, variety)
 
 
-Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-
-
-def operands(case: Case, device: str) -> Operands:
-    """A, B and the bias: numbers between -1 and 1, for which tolerances are made; the same every time."""
-    given, draw = case.variety, torch.Generator().manual_seed(case.variety.m + case.variety.k)
-    a_dtype, b_dtype = case.dtypes
-
-    def stored(rows: int, columns: int, side: str, dtype: torch.dtype, lies: str) -> torch.Tensor:
-        shape = (*front_of(given), *((rows, columns) if side == "n" else (columns, rows)))
-        made = lain(_drawn(shape, dtype, draw, is_exact=case.dtype == "int8").to(device), lies)
-        return made if side == "n" else made.mT
-
-    bias = _drawn((given.n,), case.out_dtype, draw).to(device) if given.has_bias else None
-    shared = given.lies in ("a_shared", "b_shared")
-    a_lies, b_lies = (("tight" if shared and given.lies != f"{name}_shared" else given.lies) for name in "ab")
-    a = stored(given.m, given.k, case.layout[0], a_dtype, a_lies)
-    return a, stored(given.k, given.n, case.layout[1], b_dtype, b_lies), bias
-
-
-def front_of(variety: Variety) -> tuple[int, ...]:
-    """The dimensions before rows and columns."""
-    return (variety.batch,) if variety.batch else ()
-
-
-def _drawn(
-    shape: tuple[int, ...], dtype: torch.dtype, draw: torch.Generator, *, is_exact: bool = False
-) -> torch.Tensor:
-    if dtype != torch.int8:
-        return (torch.rand(shape, generator=draw) * 2 - 1).to(dtype)
-    low, high = (-128, 127) if is_exact else (-8, 8)
-    return torch.randint(low, high + 1, shape, generator=draw, dtype=torch.int8)
-
-
-def residual_of(case: Case, device: str) -> torch.Tensor | None:
-    """What is added last, lying as the operands do."""
-    given, draw = case.variety, torch.Generator().manual_seed(case.variety.n)
-    if not given.has_residual:
-        return None
-    made = _drawn((*front_of(given), given.m, given.n), case.out_dtype, draw).to(device)
-    return made if given.batch else lain(made, given.lies)
-
-
-def scales_of(case: Case, device: str) -> tuple[torch.Tensor, ...]:
-    """Those of A and of B, from 0.5 to 1, for which tolerances hold; none where the product has none."""
-    given, draw = case.variety, torch.Generator().manual_seed(case.variety.k)
-    if given.scaling == "none":
-        return ()
-    shapes = ((given.m, 1), (1, given.n)) if given.scaling == "row" else ((), ())
-    return tuple((torch.rand(shape, generator=draw) / 2 + 0.5).to(device) for shape in shapes)
-
-
-def lain(matrix: torch.Tensor, how: str) -> torch.Tensor:
-    """The same row-major matrices lying so, the first for all of them where it is shared; what lies between their
-    elements is NaN, or the largest of integers."""
-    *front, rows, columns = matrix.shape
-    nothing = torch.nan if matrix.is_floating_point() else torch.iinfo(matrix.dtype).max
-    if how == "padded":
-        wide = matrix.new_full((*front, rows, columns + 2 * PADDING), nothing)
-        inside = wide[..., PADDING : columns + PADDING]
-    elif how == "scattered":
-        wide = matrix.new_full((*front, rows, 2 * columns), nothing)
-        inside = wide[..., ::2]
-    elif how in ("a_shared", "b_shared"):
-        return matrix[:1].clone().expand_as(matrix)
-    else:
-        return matrix
-    inside.copy_(matrix)
-    return inside
-
-
-def problem_of(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    activation: str = "none",
-    *,
-    residual: torch.Tensor | None = None,
-    scales: Sequence[torch.Tensor] = (),
-    out_dtype: torch.dtype | None = None,
-) -> gt.GemmProblem:
-    """The problem that the op derives from these operands."""
-    one, other = (
-        Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)) for each in (a, b)
-    )
-    words = [*[activation] * (activation != "none"), *["residual"] * (residual is not None)]
-    if scales or a.dtype == torch.int8:
-        op = "scaled_mm" if scales else "int_mm"
-        words = ["bias"] * (bias is not None)
-    elif a.dim() == 2:
-        op = "mm" if bias is None else "addmm"
-    else:
-        op = "bmm" if bias is None else "baddbmm"
-    return product_of(
-        op,
-        one,
-        other,
-        out_dtype=dtype_word(out_dtype or a.dtype),
-        precision=precision_of(a.dtype),
-        scales=(scales[0].numel(), scales[1].numel()) if scales else (1, 1),
-        epilogue="+".join(words) or "none",
-    )
-
-
 def naming(problems: Iterable[gt.GemmProblem], config: gt.GemmConfig, spec: gt.DeviceSpec) -> list[Record]:
     """Records that name the config for each problem. They say that they are predicted, and nobody timed anything."""
     return [
@@ -307,35 +192,6 @@ def compile_ahead(wanted: Sequence[tuple[gt.GemmProblem, gt.GemmConfig]], spec: 
             of[problem].append(config)
     for _ in compile_problems(of, spec, kernel="gemm_tuner"):
         pass
-
-
-def in_float64(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    activation: str = "none",
-    *,
-    residual: torch.Tensor | None = None,
-    scales: Sequence[torch.Tensor] = (),
-) -> torch.Tensor:
-    """What the call should give."""
-    product = a.double() @ b.double()
-    for scale in scales:
-        product = product * scale.double()
-    ended = ACTIVATIONS[activation](product if bias is None else product + bias.double())
-    return ended if residual is None else ended + residual.double()
-
-
-def assert_close(got: torch.Tensor, want: torch.Tensor, problem: gt.GemmProblem, what: object = "") -> None:
-    """Raises AssertionError, naming the problem, where a result is farther off than a right kernel's can be."""
-    assert got.shape == want.shape, f"{what} {problem}: the shape is {tuple(got.shape)}, not {tuple(want.shape)}"
-    allowed = tolerance(problem)
-    off = (got.double() - want).abs() - (allowed.absolute + allowed.relative * want.abs())
-    wrong = int((~(off <= 0)).sum().item())  # NaN is wrong, too
-    assert wrong == 0, (
-        f"{what} {problem}: {wrong} of {want.numel()} elements are wrong, the worst by {off.max().item():.3g} beyond "
-        f"{allowed}"
-    )
 
 
 def varied(case: Case, **changes: Any) -> Case:

@@ -23,24 +23,8 @@ from gemm_tuner.hot_path import hot_path, mode_of
 from gemm_tuner.in_use import in_use
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES
-from gpu.op_calls import Call
-from gpu.op_cases import (
-    CONFIGS,
-    VARIETIES,
-    Case,
-    Operands,
-    Variety,
-    assert_close,
-    cases,
-    compile_ahead,
-    each_family,
-    in_float64,
-    naming,
-    operands,
-    problem_of,
-    takes,
-    varied,
-)
+from gpu.op_calls import Call, Operands, assert_close, in_float64, operands, problem_of
+from gpu.op_cases import CONFIGS, VARIETIES, Case, Variety, cases, compile_ahead, each_family, naming, takes, varied
 
 pytestmark = [
     pytest.mark.gpu,

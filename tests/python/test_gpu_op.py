@@ -26,7 +26,8 @@ from doubles.torch_cuda import Stream, torch_cuda
 from gemm_tuner import trials
 from gpu import every_family, host_overhead, memcheck, model_products, op, test_op_gpu
 from gpu.native import native_operator
-from gpu.op_cases import CONFIGS, Case, Variety, operands, problem_of
+from gpu.op_calls import operands, problem_of
+from gpu.op_cases import CONFIGS, Case, Variety
 from gpu.op_table import table
 from gpu.partition import Partition, PartitionError
 

@@ -23,7 +23,7 @@ import torch
 
 import gemm_tuner as gt
 from gemm_tuner.compile import Compiled, compile_problems, why_dropped
-from gpu import op_cases
+from gpu import op_calls, op_cases
 from gpu import test_op_gpu as on_gpu
 from gpu.op_calls import Call
 from gpu.op_cases import CONFIGS, QUANTIZED, VARIETIES, Case, Variety
@@ -132,20 +132,20 @@ else:
     def test_a_wrong_element_is_found_and_named(stage: on_gpu.Stage) -> None:
         case = Case("tiled", "float16", "nt", VARIETIES[2])
         (a, b, bias), problem, _ = stage.legal(case)
-        want = op_cases.in_float64(a, b, bias, "silu")
+        want = op_calls.in_float64(a, b, bias, "silu")
         spoiled = want.half()
-        op_cases.assert_close(spoiled, want, problem)
+        op_calls.assert_close(spoiled, want, problem)
         for value in (0.5, float("nan")):
             spoiled[-1, -1] = want[-1, -1] + value
             with pytest.raises(AssertionError, match=r"^tiled-float16-nt-77x91x131.* 1 of 7007 elements"):
-                op_cases.assert_close(spoiled, want, problem, case)
+                op_calls.assert_close(spoiled, want, problem, case)
 
     @pytest.mark.parametrize(
         "case", [*LATEST, *(Case("tiled", "float8_mixed", "nt", each) for each in QUANTIZED)], ids=str
     )
     def test_what_is_forgotten_is_found(case: Case) -> None:
         call = Call.of(case, "cpu")
-        op_cases.assert_close(call.wanted().to(case.out_dtype), call.wanted(), call.problem)
+        op_calls.assert_close(call.wanted().to(case.out_dtype), call.wanted(), call.problem)
         lacking = [
             *[replace(call, bias=None)] * (call.bias is not None),
             *[replace(call, residual=None)] * (call.residual is not None),
@@ -154,7 +154,7 @@ else:
         assert lacking
         for each in lacking:
             with pytest.raises(AssertionError, match="elements are wrong"):
-                op_cases.assert_close(each.wanted().to(case.out_dtype), call.wanted(), call.problem)
+                op_calls.assert_close(each.wanted().to(case.out_dtype), call.wanted(), call.problem)
 
     def test_a_call_that_the_library_answers_is_not_taken_for_ours(stage: on_gpu.Stage) -> None:
         (a, b, _), problem, config = stage.legal(Case("tiled", "float16", "nt", SMALL))

@@ -107,7 +107,7 @@ else:
     def test_dtypes(case: Case, stage: on_gpu.Stage) -> None:
         on_gpu.test_every_family_dtype_and_layout(case, stage)
 
-    @pytest.mark.parametrize("case", [each for each in SAMPLE if each.dtype in op_cases.QUANTIZED_DTYPES][::3], ids=str)
+    @pytest.mark.parametrize("case", [each for each in SAMPLE if each.dtype in op_cases.QUANTIZED_DTYPES][::7], ids=str)
     def test_quantised_products(case: Case, stage_of_all: on_gpu.Stage) -> None:
         on_gpu.test_every_family_dtype_and_layout(case, stage_of_all)
 

@@ -5,6 +5,9 @@ OUT ?= out/llama-3.2-1b
 BIN := $(VENV)/bin
 # pinned for development: the package itself accepts torch >= 2.11 and the triton that belongs to it
 TORCH := torch==2.13.0 triton==3.7.1
+# torchvision cannot load its operators beside a torch without CUDA, and where it is found transformers fails with it:
+# what timm needs stands apart, for the one test that looks there
+VISION := timm==1.0.31 torchvision==0.28.0 pillow==13.0.0
 MODES := prefill decode_1 decode_16 train
 PROBLEMS := $(MODES:%=$(OUT)/%.jsonl)
 
@@ -36,6 +39,7 @@ setup-test: wheel
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
 	$(BIN)/python -m pip install --quiet "gemm_tuner[dev]" --find-links build/wheel
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/vision $(VISION)
 
 ## What is tested is what ships: the wheel, built with warnings as errors.
 wheel: $(BIN)/python

@@ -3,8 +3,8 @@
     python examples/replace_linear.py [records.jsonl]
 
 Prints how far results and gradients of the model with replaced layers lie from the original's. Both blocks are random,
-of the real sizes: one layer of Llama-3.2-1B, one of ViT-B/16. On a CUDA device the records' kernels run; elsewhere
-everything falls back to ATen, and says so once.
+of the real sizes: one layer of Llama-3.2-1B (transformers), one of ViT-B/16 (timm; `pip install transformers timm`). On
+a CUDA device the records' kernels run; elsewhere everything falls back to ATen, and says so once.
 """
 
 import logging
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaModel, ViTConfig, ViTModel
+from transformers import LlamaConfig, LlamaModel
 
 import gemm_tuner as gt
 from llama import LLAMA_3_2_1B
@@ -38,16 +38,18 @@ def llama_block(**smaller):
 
 def vit_block(**smaller):
     """(model, inputs): patches and one encoder layer, on one image."""
-    config = ViTConfig(**{"num_hidden_layers": 1, **smaller})
-    model = ViTModel(config, add_pooling_layer=False)
-    return model, {"pixel_values": torch.randn(IMAGES, 3, config.image_size, config.image_size)}
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(depth=1, num_classes=0, global_pool="", **smaller)
+    return model, {"x": torch.randn(IMAGES, 3, *model.patch_embed.img_size)}
 
 
 def run(model, inputs, *, compiled):
     """The last hidden state, and every parameter's gradient of its mean square."""
     call = torch.compile(model) if compiled else model
     model.zero_grad()
-    out = call(**inputs).last_hidden_state
+    out = call(**inputs)
+    out = getattr(out, "last_hidden_state", out)
     out.float().square().mean().backward()
     return out.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 

@@ -1,4 +1,4 @@
-"""Linear and replace_linear: what of torch.nn.Linear stays as it was, and whole blocks of transformers."""
+"""Linear and replace_linear: what of torch.nn.Linear stays as it was, and whole blocks of transformers and timm."""
 
 # mypy: disable-error-code="no-untyped-call"
 # (torch types autograd only in part)
@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -142,26 +144,53 @@ LLAMA = {
     "num_key_value_heads": 2,
     "head_dim": 16,
 }
-VIT = {"hidden_size": 48, "intermediate_size": 104, "num_attention_heads": 3, "image_size": 64}
+COMPILED = pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize(("name", "smaller", "layers"), [("llama_block", LLAMA, 7), ("vit_block", VIT, 6)])
-def test_blocks_of_transformers_compute_the_same(
-    example: ModuleType,
-    name: str,
-    smaller: dict[str, Any],
-    layers: int,
-    compiled: bool,
-    caplog: pytest.LogCaptureFixture,
+@COMPILED
+def test_a_block_of_transformers_computes_the_same(
+    example: ModuleType, compiled: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     ops._say_untuned.cache_clear()
     torch._dynamo.reset()
     torch.manual_seed(0)
-    model, inputs = getattr(example, name)(**smaller)
+    model, inputs = example.llama_block(**LLAMA)
     with caplog.at_level(logging.INFO, logger="gemm_tuner"):
         found = example.compare(model, inputs, compiled=compiled)
-    assert found.layers == layers
+    assert found.layers == 7
     assert found.output < 1e-5 and found.gradients < 1e-4
     said = [each.message for each in caplog.records if each.name == "gemm_tuner"]
     assert len(said) == 1 and "as ATen has them" in said[0]
+
+
+# torchvision, without which timm does not load, registers shapes of operators that it does not have beside a torch
+# without CUDA: here they are defined
+_TIMM_BLOCK = """
+import json, sys
+import torch
+library = torch.library.Library("torchvision", "FRAGMENT")
+for name in ("nms", "qnms"):
+    if not hasattr(torch.ops.torchvision, name):
+        library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import replace_linear
+torch.manual_seed(0)
+sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 48, "num_heads": 3, "mlp_ratio": 104 / 48}
+model, inputs = replace_linear.vit_block(**sizes)
+print(json.dumps(vars(replace_linear.compare(model, inputs, compiled=sys.argv[1] == "compiled"))))
+"""
+
+
+@COMPILED
+def test_a_block_of_timm_computes_the_same(compiled: bool) -> None:
+    """In a process of its own, which has the folder that `make setup-test` installs timm into."""
+    pytest.importorskip("transformers")
+    vision = Path(sys.prefix) / "vision"
+    if importlib.util.find_spec("timm") is None and not vision.exists():
+        pytest.skip("timm is not installed")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(EXAMPLES), str(vision)))}
+    command = [sys.executable, "-c", _TIMM_BLOCK, "compiled" if compiled else "eager"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["layers"] == 4
+    assert found["output"] < 1e-5 and found["gradients"] < 1e-4

@@ -154,7 +154,7 @@ def triton_way(folder: Path) -> Way:
     return lambda: launch(a, b, c, M, N, K, BLOCK=16)
 
 
-def measure(*, calls: int = 100, rounds: int = 400, triton: bool = False) -> list[Row]:
+def measure(*, calls: int = 400, rounds: int = 120, triton: bool = False) -> list[Row]:
     """Microseconds of a call, one row a way. triton: Triton's launcher too, which wants a process of its own."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())

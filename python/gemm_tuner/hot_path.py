@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ._core import NativeOp
+from .arguments import ACTIVATIONS
 from .in_use import RecordsInUse
 from .ready import Ready
 from .recorder import dtype_word, precision_of
@@ -26,16 +27,19 @@ from .running import ReadyRunner
 log = logging.getLogger("gemm_tuner")
 
 _MANY_ANSWERS = 4096  # shapes that grow step by step would fill the memory
-_KINDS = {torch.int32: 2, torch.float16: 3, torch.bfloat16: 4, torch.float32: 5}  # 0 and 1 are all others
-_KIND_BITS = 3
+# of a mode: what float products are followed by, then the result of the quantised ones
+_ACTIVATION_CODES = {word: code for code, word in enumerate(ACTIVATIONS)}
+_UNKNOWN = len(ACTIVATIONS)
+_KINDS = {dtype: 32 + code for code, dtype in enumerate((torch.int32, torch.float16, torch.bfloat16, torch.float32))}
+_KIND_BITS = 6
 
 # what their calls are known by, beside the mode; they give nothing where they know nothing of a call
 _ARGUMENTS = {
     "launch": "Tensor a, Tensor b, int mode",
-    "launch_fused": "Tensor a, Tensor b, Tensor? bias, str activation, Tensor? residual, int mode",
+    "launch_fused": "Tensor a, Tensor b, Tensor? bias, Tensor? residual, int mode",
     "launch_scaled": "Tensor a, Tensor b, Tensor scale_a, Tensor scale_b, Tensor? bias, int mode",
 }
-_LETTERS = {"Tensor": "T", "Tensor?": "t", "str": "s", "int": "i"}
+_LETTERS = {"Tensor": "T", "Tensor?": "t", "int": "i"}
 
 _library = torch.library.Library("gemm_tuner", "FRAGMENT")
 for _name, _arguments in _ARGUMENTS.items():
@@ -106,26 +110,6 @@ class HotPath:
         """How many kinds of calls are known."""
         return len(self.plain) + len(self.fused) + len(self.scaled)
 
-    def product(
-        self,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        bias: torch.Tensor | None,
-        activation: str,
-        residual: torch.Tensor | None,
-        mode: int,
-    ) -> torch.Tensor | None:
-        """activation(a @ b + bias) + residual, where what to launch is known."""
-        operator = self.of_product(bias, activation, residual)
-        plain = operator is self.plain
-        out: torch.Tensor | None
-        out = operator.call(a, b, mode) if plain else operator.call(a, b, bias, activation, residual, mode)
-        return out
-
-    def of_product(self, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None) -> Operator:
-        """The one that `product` calls."""
-        return self.plain if bias is None and residual is None and activation == "none" else self.fused
-
     def quantized(
         self,
         a: torch.Tensor,
@@ -141,14 +125,16 @@ class HotPath:
         return out
 
 
-def mode_of(current: RecordsInUse, dtype: torch.dtype) -> int:
-    """What a product depends on beside its operands, as a number: the records in use, and the precision of float32."""
-    return current.number << _KIND_BITS | (precision_of(dtype) == "tf32")
+def mode_of(current: RecordsInUse, dtype: torch.dtype, activation: str) -> int:
+    """What a product depends on beside its operands, as a number: the records in use, the precision of float32 and the
+    activation; an unknown one is like no other."""
+    precise = dtype is not torch.float32 or precision_of(dtype) != "tf32"
+    return current.number << _KIND_BITS | _ACTIVATION_CODES.get(activation, _UNKNOWN) << 1 | precise
 
 
 def quantized_mode_of(current: RecordsInUse, out_dtype: torch.dtype) -> int:
     """The same of a product of integers or float8, whose kind is the dtype of the result."""
-    return current.number << _KIND_BITS | _KINDS.get(out_dtype, 0)
+    return current.number << _KIND_BITS | _KINDS.get(out_dtype, 63)
 
 
 @functools.cache

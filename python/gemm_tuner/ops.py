@@ -17,8 +17,8 @@ import torch
 from torch.autograd import forward_ad
 
 from .arguments import ACTIVATIONS, require_alike, require_product, require_residual, sizes
-from .hot_path import HotPath, hot_path, mode_of
-from .in_use import in_use
+from .hot_path import HotPath, Operator, hot_path, mode_of
+from .in_use import RecordsInUse, in_use
 from .ready import known_for, ready_for
 
 log = logging.getLogger("gemm_tuner")
@@ -70,13 +70,29 @@ def _call(
     if not torch.compiler.is_compiling():
         hot = hot_path()
         if hot is not None and is_alone(hot, a, b, bias, residual):
-            known = hot.product(a, b, bias, activation, residual, mode_of(in_use(), a.dtype))
+            known, operator = from_cpp(hot, in_use(), a, b, bias, activation, residual)
             if known is not None:
                 return known
-            if hot.of_product(bias, activation, residual).missed() is None:
+            if operator.missed() is None:
                 return _by_aten(a, b, bias, activation, residual)
     out: torch.Tensor = torch.ops.gemm_tuner.matmul.default(a, b, bias, activation, residual)
     return out
+
+
+def from_cpp(
+    hot: HotPath,
+    current: RecordsInUse,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    residual: torch.Tensor | None,
+) -> tuple[torch.Tensor | None, Operator]:
+    """The result, where what to launch is known, and the operator that was asked."""
+    mode = mode_of(current, a.dtype, activation)
+    if bias is None and residual is None and activation == "none":
+        return hot.plain.call(a, b, mode), hot.plain
+    return hot.fused.call(a, b, bias, residual, mode), hot.fused
 
 
 def _composite(
@@ -122,10 +138,9 @@ def _tuned(
     current, hot = in_use(), hot_path()
     operator, key = None, None
     if hot is not None and hot.is_for(a):
-        out = hot.product(a, b, bias, activation, residual, mode_of(current, a.dtype))
+        out, operator = from_cpp(hot, current, a, b, bias, activation, residual)
         if out is not None:
             return out
-        operator = hot.of_product(bias, activation, residual)
         key = operator.missed()
         if key is None:
             return _by_aten(a, b, bias, activation, residual)
@@ -236,32 +251,42 @@ def _differentiable(
 def is_taken_apart(*tensors: torch.Tensor | None) -> bool:
     """Does anybody want to see what the op is made of? A compiler or another dispatch mode, a transform of torch.func,
     forward-mode differentiation, or a tensor that only looks like one. ATen's operators are what they all know."""
-    return _is_transformed() or any(
-        type(each) not in _PLAIN and torch._C._dispatch_keys(each).has(torch._C.DispatchKey.Python)
-        for each in tensors
-        if each is not None
+    return (
+        _dispatch_modes() > 0
+        or _transforms()
+        or forward_ad._current_level >= 0
+        or any(
+            type(each) not in _PLAIN and torch._C._dispatch_keys(each).has(torch._C.DispatchKey.Python)
+            for each in tensors
+            if each is not None
+        )
     )
 
 
-def _is_transformed() -> bool:
-    return _dispatch_modes() > 0 or _transforms() or forward_ad._current_level >= 0
-
-
-def is_alone(hot: HotPath, a: torch.Tensor, b: torch.Tensor, *others: torch.Tensor | None) -> bool:
+def is_alone(
+    hot: HotPath,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+) -> bool:
     """Is it a call between the caller and the GPU: no gradient, no autocast, no mode, no tracer and no transform?"""
     if type(a) not in _PLAIN or type(b) not in _PLAIN or not hot.is_for(a):
         return False
     watched = torch.is_grad_enabled()
     if watched and (a.requires_grad or b.requires_grad):
         return False
-    for each in others:
-        if each is not None and (type(each) not in _PLAIN or (watched and each.requires_grad)):
-            return False
+    if bias is not None and (type(bias) not in _PLAIN or (watched and bias.requires_grad)):
+        return False
+    if residual is not None and (type(residual) not in _PLAIN or (watched and residual.requires_grad)):
+        return False
     return not (
         torch.is_autocast_enabled(hot.device_type)
+        or _dispatch_modes() > 0
         or _function_modes() > 0
+        or _transforms()
         or _tracer() is not None
-        or _is_transformed()
+        or forward_ad._current_level >= 0
     )
 
 

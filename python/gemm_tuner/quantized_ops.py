@@ -56,7 +56,7 @@ def _at_once(
 ) -> torch.Tensor | None:
     """What is known of such a call, where nobody but the caller takes part in it."""
     hot = None if torch.compiler.is_compiling() else hot_path()
-    if hot is None or not is_alone(hot, a, b, bias, *scales):
+    if hot is None or not is_alone(hot, a, b, bias) or not (not scales or is_alone(hot, *scales)):
         return None
     return hot.quantized(a, b, scales, bias, quantized_mode_of(in_use(), out_dtype))
 

@@ -19,8 +19,9 @@ import pytest
 import torch
 
 import gemm_tuner as gt
-from gemm_tuner.hot_path import hot_path, mode_of
+from gemm_tuner.hot_path import hot_path
 from gemm_tuner.in_use import in_use
+from gemm_tuner.ops import from_cpp
 from gemm_tuner.records import Fingerprint, Record
 from gemm_tuner.sources import FAMILIES
 from gpu.op_calls import Call, Operands, assert_close, in_float64, operands, problem_of
@@ -165,9 +166,10 @@ def test_what_is_known_of_a_call_is_launched_without_python(variety: Variety, st
         known = hot.size
         first = gt.matmul(*given, variety.activation)
         assert hot.size == known + 1
-        mode = mode_of(in_use(), given[0].dtype)
-        again = hot.product(*given, variety.activation, None, mode)
-        assert again is not None and hot.product(*given, variety.activation, None, mode + 8) is None
+        again, _ = from_cpp(hot, in_use(), *given, variety.activation, None)
+        with gt.use_records([]):
+            unknown, _ = from_cpp(hot, in_use(), *given, variety.activation, None)
+        assert again is not None and unknown is None
     if stage.device == "cuda":  # a double computes nothing
         assert torch.equal(first, again)
 

@@ -72,10 +72,6 @@ def _int_mm_tuned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch._int_mm(a, b) if out is None else out
 
 
-def _int_mm_watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return _below_autograd(torch.ops.gemm_tuner.int_mm.default, _int_mm_by_aten, a, b)
-
-
 def _scaled_mm_by_aten(
     a: torch.Tensor,
     b: torch.Tensor,
@@ -105,29 +101,18 @@ def _scaled_mm_tuned(
     return _scaled_mm_by_aten(a, b, scale_a, scale_b, bias, out_dtype) if out is None else out
 
 
-def _scaled_mm_watched(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scale_a: torch.Tensor,
-    scale_b: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
-) -> torch.Tensor:
-    op = torch.ops.gemm_tuner.scaled_mm.default
-    return _below_autograd(op, _scaled_mm_by_aten, a, b, scale_a, scale_b, bias, out_dtype)
-
-
-def _below_autograd(
-    op: Callable[..., torch.Tensor],
-    composite: Callable[..., torch.Tensor],
-    *arguments: torch.Tensor | torch.dtype | None,
-) -> torch.Tensor:
+def _watched(name: str, composite: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """The op on a CUDA device where autograd may be watching: there is nothing to see, unless for one who takes apart
     programs."""
-    if is_taken_apart(*(each for each in arguments if isinstance(each, torch.Tensor))):
-        return composite(*arguments)
-    with torch._C._AutoDispatchBelowAutograd():
-        return op(*arguments)
+
+    def watched(*arguments: torch.Tensor | torch.dtype | None) -> torch.Tensor:
+        if is_taken_apart(*(each for each in arguments if isinstance(each, torch.Tensor))):
+            return composite(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            out: torch.Tensor = getattr(torch.ops.gemm_tuner, name).default(*arguments)
+            return out
+
+    return watched
 
 
 def _launched(
@@ -233,13 +218,13 @@ _SCHEMAS = {
     "scaled_mm": "(Tensor a, Tensor b, Tensor scale_a, Tensor scale_b, Tensor? bias=None, ScalarType? out_dtype=None)"
     " -> Tensor",
 }
-_KERNELS: dict[str, tuple[Callable[..., torch.Tensor], ...]] = {
-    "int_mm": (_int_mm_by_aten, _int_mm_tuned, _int_mm_watched),
-    "scaled_mm": (_scaled_mm_by_aten, _scaled_mm_tuned, _scaled_mm_watched),
+_KERNELS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+    "int_mm": (_int_mm_by_aten, _int_mm_tuned),
+    "scaled_mm": (_scaled_mm_by_aten, _scaled_mm_tuned),
 }
-for _name, (_by_aten, _tuned, _watched) in _KERNELS.items():
+for _name, (_by_aten, _tuned) in _KERNELS.items():
     _library.define(_name + _SCHEMAS[_name], tags=(torch.Tag.pt2_compliant_tag,))
     for _key in ("CompositeImplicitAutograd", "FuncTorchBatched", "Python"):
         _library.impl(_name, _by_aten, _key)
     _library.impl(_name, _tuned, "CUDA")
-    _library.impl(_name, _watched, "Autograd")
+    _library.impl(_name, _watched(_name, _by_aten), "Autograd")

@@ -60,7 +60,7 @@ test-cpp:
 	done
 
 test-python:
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15
+	$(BIN)/python -m pytest -n auto --durations 15
 
 clean:
 	rm -rf build dist out $(VENV)

@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
 def plant(spec: gt.DeviceSpec, device: str) -> None:
     """Has a kernel read A where there is none."""
     a, b, _ = operands(PLANTED, device)
-    kernel = loaded(problem_of(a, b), CONFIGS["tiled"], a, b, spec)
+    kernel = loaded(problem_of(a, b), CONFIGS["tiled"], a, b, spec).kernel
     c = torch.empty(a.shape[0], b.shape[1], dtype=a.dtype, device=device)
     addresses = {"a": NOBODYS, "b": b.data_ptr(), "c": c.data_ptr()}
     kernel(0, *(addresses[name] for name in kernel.operands))

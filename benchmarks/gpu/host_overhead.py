@@ -102,7 +102,7 @@ def ways(small: Small, stack: ExitStack, *, triton: bool) -> dict[str, tuple[Way
 
 
 def _by_addresses(small: Small) -> Way:
-    kernel = loaded(small.plain, CONFIG, small.a, small.b, small.spec)
+    kernel = loaded(small.plain, CONFIG, small.a, small.b, small.spec).kernel
     c = torch.empty(SIZE, SIZE, dtype=small.a.dtype, device=small.a.device)
     given = {"a": small.a, "b": small.b, "c": c}
     addresses = [given[name].data_ptr() for name in kernel.operands]
@@ -115,7 +115,7 @@ def _by_addresses(small: Small) -> Way:
 
 
 def _in_python(small: Small, stack: ExitStack) -> Way:
-    kernel = loaded(small.plain, CONFIG, small.a, small.b, small.spec)
+    kernel = loaded(small.plain, CONFIG, small.a, small.b, small.spec).kernel
 
     def launch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         c = torch.empty((SIZE, SIZE), dtype=a.dtype, device=a.device)

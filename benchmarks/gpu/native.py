@@ -16,13 +16,10 @@ import torch
 
 import gemm_tuner as gt
 from gemm_tuner import _core
-from gemm_tuner.compile import Compiled, compile_candidates
-from gemm_tuner.launches import launches_of
-from gemm_tuner.operand import Operand
-from gemm_tuner.placement import placed
+from gemm_tuner.in_use import Work
+from gemm_tuner.ready import Lying
 from gemm_tuner.recorder import dtype_word
-from gemm_tuner.settings import settings
-from gemm_tuner.sources import workspace_bytes
+from gemm_tuner.running import NativeRunner
 
 NAMESPACE = "gemm_tuner_native"
 LIBTORCH = Path(torch.__file__).parent / "lib"
@@ -32,20 +29,15 @@ Call = Callable[[torch.Tensor, torch.Tensor], Any]
 
 def loaded(
     problem: gt.GemmProblem, config: gt.GemmConfig, a: torch.Tensor, b: torch.Tensor, spec: gt.DeviceSpec
-) -> _core.LoadedKernel:
+) -> NativeRunner:
     """The kernels of the config, compiled and loaded, for operands that lie as these two.
 
-    Raises RuntimeError where they do not compile, and what the launcher raises.
+    Raises RuntimeError where no kernel may walk them, and what NativeRunner raises.
     """
-    compiled = compile_candidates(problem, [config], spec, kernel="gemm_tuner", workers=1)[config]
-    if not isinstance(compiled, Compiled):
-        raise RuntimeError(f"{config} does not compile for {problem}: {compiled.reason}")
-    stored = (
-        Operand(each.shape, each.stride(), int(each.storage_offset()), dtype_word(each.dtype)).stored()
-        for each in (a, b)
-    )
-    launches = [_core.Launch(**vars(each)) for each in launches_of(problem, compiled, placed(problem, *stored))]
-    return _core.Launcher(library=settings().libcuda, ordinal=a.device.index or 0).load(launches)
+    work = Lying.of(problem, a, b)
+    if work is None:
+        raise RuntimeError(f"no kernel of this package may walk the operands of {problem}")
+    return NativeRunner(Work(problem, config, work.place, spec, a.device.index or 0))
 
 
 @contextmanager
@@ -73,14 +65,10 @@ def native_operator(
         key = native.missed()
         if key is None:
             raise RuntimeError(f"the dispatcher did not reach the native operator with {problem}")
-        kernel = loaded(problem, config, a, b, spec)
-        made = {
-            "c": ((*a.shape[:-1], b.shape[-1]), dtype_word(a.dtype)),
-            "parts": ((workspace_bytes(problem, config),), "uint8"),
-            "global_scratch": ((kernel.scratch_bytes,), "uint8"),
-        }
-        wanted: dict[str, Any] = {name: made[name] for name in kernel.operands if name in made}
-        native.launch(key, kernel, operands={"a": 0, "b": 1, **wanted}, result="c")
+        runner = loaded(problem, config, a, b, spec)
+        made: dict[str, Any] = {name: ((size,), "uint8") for name, size in runner.scratch_bytes.items()}
+        made |= {"a": 0, "b": 1, "c": ((*a.shape[:-1], b.shape[-1]), dtype_word(a.dtype))}
+        native.launch(key, runner.kernel, operands={name: made[name] for name in runner.kernel.operands}, result="c")
         yield op
     finally:
         native.clear()

@@ -153,8 +153,9 @@ def _tuned(
     else:
         ready = ready_for(current, a, b, bias, epilogue)
     out = ready(a, b, bias, **others) if ready is not None else None
-    if hot is not None and operator is not None and key is not None:
-        aten = ("aten::mm" if a.dim() == 2 else "aten::bmm") if operator is hot.plain else None
+    if operator is not None and key is not None:
+        is_plain = bias is None and epilogue == "none"
+        aten = ("aten::mm" if a.dim() == 2 else "aten::bmm") if is_plain else None
         operands = {"a": a, "b": b, **({} if bias is None else {"bias": bias}), **others}
         operator.learn(key, None if out is None else ready, operands, aten=aten)
     return _by_aten(a, b, bias, activation, residual) if out is None else out

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
-import torch
-
+from doubles.ops_on_cpu import ops_on_cpu
 from gemm_tuner import ops, quantized_ops, running
 from gemm_tuner.hot_path import HotPath
 
@@ -23,16 +21,11 @@ from gemm_tuner.hot_path import HotPath
 @contextmanager
 def hot_on_cpu() -> Iterator[HotPath]:
     """Inside the block the ops treat CPU tensors as they treat CUDA's, the operators in C++ included."""
-    torch_library: Any = torch.library
-    library = torch_library.Library("gemm_tuner", "IMPL")
-    library.impl("matmul", ops._tuned, "CPU")
-    library.impl("matmul", ops._autocast, "AutocastCPU")
-    library.impl("int_mm", quantized_ops._int_mm_tuned, "CPU")
-    library.impl("scaled_mm", quantized_ops._scaled_mm_tuned, "CPU")
     hot = HotPath("CPU")
     null_stream = SimpleNamespace(cuda_stream=0)
     running._launcher.cache_clear()
     with (  # a Mock would take microseconds, which benchmarks would measure
+        ops_on_cpu(),
         mock.patch.object(ops, "hot_path", lambda: hot),  # noqa: PT008
         mock.patch.object(quantized_ops, "hot_path", lambda: hot),  # noqa: PT008
         mock.patch("torch.cuda.current_stream", return_value=null_stream),
@@ -43,4 +36,3 @@ def hot_on_cpu() -> Iterator[HotPath]:
             for each in (hot.plain, hot.fused, hot.scaled):
                 each.clear()
             running._launcher.cache_clear()
-            library._destroy()

@@ -16,7 +16,7 @@ import torch
 
 import gemm_tuner as gt
 from doubles.op_records import DEVICE
-from gemm_tuner import ops, quantized_ops
+from doubles.ops_on_cpu import ops_on_cpu
 from gemm_tuner.choosing import Choice
 from gemm_tuner.in_use import OnMiss, RecordsInUse, Work, put_in_use
 from gemm_tuner.launches import arguments_of
@@ -106,18 +106,10 @@ def tuned_on_cpu(
     records: those in use, or the config of every problem, which then is the RTX 3060's.
     """
     seen = Interpreted()
-    library = torch.library.Library("gemm_tuner", "IMPL")
-    library.impl("matmul", ops._tuned, "CPU")
-    library.impl("matmul", ops._autocast, "AutocastCPU")
-    library.impl("int_mm", quantized_ops._int_mm_tuned, "CPU")
-    library.impl("scaled_mm", quantized_ops._scaled_mm_tuned, "CPU")
     if isinstance(records, gt.GemmConfig):
         used: RecordsInUse = AnyRecords(records, seen)
     else:
         used = RecordsInUse(records, on_miss, device_of=lambda ordinal: device, runner_of=seen.runner_of)
     put_in_use(used)
-    try:
+    with used, ops_on_cpu():
         yield seen
-    finally:
-        used.undo()
-        library._destroy()
